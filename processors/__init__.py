@@ -1,0 +1,1 @@
+"""coffea processors of hepcalib: thin, importable, picklable."""
