@@ -1,0 +1,29 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: demo test lint validate clean
+
+# One stamp per set of extras, remade when the project's dependencies change.
+$(VENV)/.%-installed: pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	touch $@
+
+demo: $(VENV)/.pythia-installed
+	$(BIN)/hepcalib run analysis_configs/quickstart.yaml --workers $(WORKERS)
+
+test: $(VENV)/.test-installed
+	$(BIN)/pytest -m 'not validation'
+
+lint: $(VENV)/.dev-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+validate: $(VENV)/.test-installed
+	$(BIN)/python benchmarks/validate.py
+
+clean:
+	rm -rf $(VENV) out .hepcalib

@@ -1,0 +1,264 @@
+"""A trained model on disk: weights.safetensors and bundle.json, identified by one sha256.
+
+Loading runs no code from the bundle: names come from the registries of models and features, and
+every byte is checked against a digest before it is parsed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import safetensors.torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from torch import nn
+
+import hepcalib
+from hepcalib import models
+from hepcalib.exceptions import BundleError, ConfigError, HepcalibError
+from hepcalib.features import Inputs
+from hepcalib.models import BernoulliHead, Model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Bundle", "BundleSpec", "load", "save", "sha256_of"]
+
+VERSION = 1
+SPEC_FILE, WEIGHTS_FILE = "bundle.json", "weights.safetensors"
+
+
+class BundleSpec(BaseModel):
+    """What bundle.json says, beside its own digest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    version: Literal[1]
+    hepcalib: str  # version of the package that wrote it
+    kind: Literal["response", "tagger"]
+    name: str
+    object: Literal["cluster", "jet"]
+    location: Literal["median", "mean", "mode"]  # of log10 R; a tagger's score is a mean
+    model: dict[str, Any]  # as `models.build` takes it
+    inputs: dict[str, list[dict[str, Any]]]  # as `Inputs.definition`
+    weights_sha256: str
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model with its inputs, ready to predict; on the CPU, in evaluation mode."""
+
+    model: Model
+    inputs: Inputs
+    spec: BundleSpec
+    sha256: str  # of the whole: the canonical JSON, which holds the digest of the weights
+    path: Path
+
+
+def save(
+    path: str | Path,
+    model: Model,
+    inputs: Inputs,
+    *,
+    kind: Literal["response", "tagger"],
+    object: Literal["cluster", "jet"],
+    name: str,
+    location: Literal["median", "mean", "mode"] = "median",
+    provenance: Mapping[str, Any] | None = None,
+) -> Bundle:
+    """Write a bundle, read it back and return it.
+
+    It is written beside its final place and then renamed, so that a reader sees all of it or
+    nothing. An existing bundle is replaced; any other existing folder is left alone.
+
+    Args:
+        path: Folder of the bundle.
+        model: Trained model, on any device.
+        inputs: Its fitted inputs.
+        kind: "response" for a model of log10 R, R = raw / true; "tagger" for a classifier.
+        object: What the inputs describe.
+        name: The model's name, for messages and figures.
+        location: The statistic of p(log10 R) that becomes the calibration.
+        provenance: How the model came about, JSON-able.
+
+    Raises:
+        ConfigError: if kind, object and name do not fit model and inputs, or the inputs are not
+            fitted.
+        BundleError: if the path is something else, cannot be written, or the provenance is no JSON.
+    """
+    target = Path(path)
+    _check(model, inputs, kind=kind, owner=object)
+    state = nn.ModuleDict({"model": model, "inputs": inputs}).state_dict()
+    weights = safetensors.torch.save(
+        {key: value.cpu().contiguous() for key, value in state.items()}
+    )
+    fields = {
+        "version": VERSION,
+        "hepcalib": hepcalib.__version__,
+        "kind": kind,
+        "name": name,
+        "object": object,
+        "location": location,
+        "model": models.describe(model),
+        "inputs": inputs.definition,
+        "weights_sha256": _sha256(weights),
+        "provenance": dict(provenance or {}),
+    }
+    try:
+        fields = json.loads(_canonical(fields))  # what a reader gets: text keys, lists
+        document = _canonical({**fields, "sha256": _sha256(_canonical(fields))})
+        _write(target, {SPEC_FILE: document, WEIGHTS_FILE: weights})
+    except (TypeError, ValueError) as error:
+        msg = f"{target}: the provenance cannot be written as JSON: {error}"
+        raise BundleError(msg) from error
+    except OSError as error:
+        msg = f"{target}: cannot be written: {error}"
+        raise BundleError(msg) from error
+    return load(target)
+
+
+def load(path: str | Path) -> Bundle:
+    """Read a bundle; all of it is verified before any of it is used.
+
+    Raises:
+        BundleError: naming the file, if it is missing, of another version or damaged, or if it
+            names a model or an input that this version does not know, or defines differently.
+    """
+    folder = Path(path)
+    spec, digest = _read_spec(folder)
+    weights_file = folder / WEIGHTS_FILE
+    weights = _read(weights_file)
+    if _sha256(weights) != spec.weights_sha256:
+        msg = (
+            f"{weights_file}: sha256 is {_sha256(weights)}, {SPEC_FILE} says "
+            f"{spec.weights_sha256}; the file is damaged or of another bundle"
+        )
+        raise BundleError(msg)
+    try:
+        model, inputs = models.build(spec.model), _inputs(spec.inputs)
+        parts = nn.ModuleDict({"model": model, "inputs": inputs})
+        parts.load_state_dict(safetensors.torch.load(weights), strict=True)
+    except HepcalibError as error:
+        msg = f"{folder / SPEC_FILE}: {error}"
+        raise BundleError(msg) from error
+    except (SafetensorError, RuntimeError) as error:
+        msg = f"{weights_file}: does not hold the weights that {SPEC_FILE} describes: {error}"
+        raise BundleError(msg) from error
+    model.eval().requires_grad_(requires_grad=False)
+    return Bundle(model=model, inputs=inputs.eval(), spec=spec, sha256=digest, path=folder)
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the digest that identifies a bundle, from its verified bundle.json alone.
+
+    Raises:
+        BundleError: if bundle.json is missing, damaged or of another version.
+    """
+    return _read_spec(Path(path))[1]
+
+
+def _read_spec(folder: Path) -> tuple[BundleSpec, str]:
+    file = folder / SPEC_FILE
+    content = _read(file)
+    try:
+        fields = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        msg = f"{file}: is no JSON: {error}"
+        raise BundleError(msg) from error
+    if not isinstance(fields, dict):
+        msg = f"{file}: holds a {type(fields).__name__}; needed: an object with a version"
+        raise BundleError(msg)
+    version = fields.get("version")
+    if type(version) is not int or version != VERSION:
+        msg = (
+            f"{file}: bundle of version {version!r}; hepcalib {hepcalib.__version__} reads "
+            f"version {VERSION}"
+        )
+        raise BundleError(msg)
+    canonical = _canonical(fields)
+    digest = str(fields.pop("sha256", None))
+    if canonical != content or _sha256(_canonical(fields)) != digest:
+        msg = f"{file}: does not agree with its own sha256; the file is damaged or was edited"
+        raise BundleError(msg)
+    try:
+        return BundleSpec.model_validate(fields), digest
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()
+        )
+        msg = f"{file}: {problems}"
+        raise BundleError(msg) from error
+
+
+def _inputs(definition: Mapping[str, list[dict[str, Any]]]) -> Inputs:
+    """Return inputs of these names, if this version still defines them in the same way."""
+    names = {part: [str(entry.get("name")) for entry in definition[part]] for part in definition}
+    if set(names) != {"features", "constituents"}:
+        msg = f"inputs: holds {sorted(names)}; needed: features and constituents"
+        raise ConfigError(msg)
+    inputs = Inputs(features=names["features"], constituents=names["constituents"])
+    for part, entries in inputs.definition.items():
+        for entry, present in zip(definition[part], entries, strict=True):
+            if entry != present:
+                msg = f"inputs: the bundle has {entry}, this version of hepcalib has {present}"
+                raise ConfigError(msg)
+    return inputs
+
+
+def _check(model: Model, inputs: Inputs, *, kind: str, owner: str) -> None:
+    if inputs.object != owner:
+        msg = f"the inputs describe a {inputs.object}, the bundle shall be of a {owner}"
+        raise ConfigError(msg)
+    if (kind == "tagger") != isinstance(model.head, BernoulliHead):
+        msg = f"kind '{kind}' with a {type(model.head).__name__}; a tagger has a BernoulliHead"
+        raise ConfigError(msg)
+    if not inputs.fitted:
+        msg = "the inputs are not fitted; call inputs.fit(inputs.extract(columns)) first"
+        raise ConfigError(msg)
+
+
+def _write(target: Path, files: Mapping[str, bytes]) -> None:
+    if target.exists() and not (target / SPEC_FILE).is_file():
+        msg = f"{target}: exists and is no bundle; choose another path or remove it"
+        raise BundleError(msg)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
+        fresh = Path(temporary) / "new"
+        fresh.mkdir()
+        for name, content in files.items():
+            (fresh / name).write_bytes(content)
+        old = Path(temporary) / "old"
+        if target.exists():
+            target.rename(old)
+        try:
+            fresh.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        msg = (
+            f"{file}: cannot be read: {error.strerror}; a bundle is a folder with {SPEC_FILE} and "
+            f"{WEIGHTS_FILE}"
+        )
+        raise BundleError(msg) from error
+
+
+def _canonical(fields: Mapping[str, Any]) -> bytes:
+    """The one way to write these fields: sorted keys, two spaces, ASCII."""
+    return (json.dumps(fields, sort_keys=True, indent=2, allow_nan=False) + "\n").encode("ascii")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,146 @@
+"""The command `hepcalib`: run, or one step of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from hepcalib import __version__
+from hepcalib.exceptions import HepcalibError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hepcalib.config import Loaded
+    from hepcalib.pipeline.stages import Outcome
+
+__all__ = ["main"]
+
+_config = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
+_out = click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Output directory [out/NAME]."
+)
+_data = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that ${HEPCALIB_DATA} in file names stands for.",
+)
+_workers = click.option("--workers", type=click.IntRange(min=1), help="Processes that work.")
+_processing = (
+    click.option("--executor", type=click.Choice(["iterative", "futures", "dask"])),
+    _workers,
+    click.option("--chunk-size", type=click.IntRange(min=1), help="Target entries per chunk."),
+    click.option("--max-events", type=click.IntRange(min=1), help="Entries per dataset."),
+    click.option("--address", help="Address of a dask scheduler instead of a local cluster."),
+)
+
+
+def _processing_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_processing):
+        command = option(command)
+    return command
+
+
+@click.group()
+@click.version_option(__version__)
+def main() -> None:
+    """Calibrate detector signals and tag jets, with uncertainties, inside coffea."""
+
+
+@main.command()
+@_config
+@_out
+@_data
+@_processing_options
+@click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, stop.")
+def run(
+    config: Path, *, out: Path | None, data: Path | None, dry_run: bool, **options: Any
+) -> None:
+    """Do all that is missing: simulate, train, process, plot."""
+    from hepcalib.pipeline import stages
+
+    def work(loaded: Loaded) -> Outcome | None:
+        if dry_run:
+            stages.show_plan(loaded, console=Console())
+            return None
+        return stages.run(loaded, out=_folder(loaded, out), console=Console(stderr=True))
+
+    _guarded(config, data, options, work)
+
+
+@main.command()
+@_config
+@_data
+@_workers
+def simulate(config: Path, *, data: Path | None, **options: Any) -> None:
+    """Make the simulated samples that are not there yet."""
+    from hepcalib.pipeline import stages
+
+    _guarded(config, data, options, lambda x: stages.simulate(x, console=Console(stderr=True)))
+
+
+@main.command()
+@_config
+@_data
+@_workers
+def train(config: Path, *, data: Path | None, **options: Any) -> None:
+    """Train the models that have no up-to-date bundle."""
+    from hepcalib.pipeline import stages
+
+    _guarded(config, data, options, lambda x: stages.train(x, console=Console(stderr=True)))
+
+
+@main.command()
+@_config
+@_out
+@_data
+@_processing_options
+def process(config: Path, *, out: Path | None, data: Path | None, **options: Any) -> None:
+    """Run the processors and write histograms, columns and the ledger."""
+    from hepcalib.pipeline import stages
+
+    def work(loaded: Loaded) -> Outcome:
+        return stages.process(loaded, out=_folder(loaded, out), console=Console(stderr=True))
+
+    _guarded(config, data, options, work)
+
+
+@main.command()
+@_config
+@_out
+@_data
+def plot(config: Path, *, out: Path | None, data: Path | None) -> None:
+    """Compute the metrics and draw the figures of the histograms in the output directory."""
+    from hepcalib.pipeline import stages
+
+    def work(loaded: Loaded) -> None:
+        stages.plot(loaded, out=_folder(loaded, out), console=Console(stderr=True))
+
+    _guarded(config, data, {}, work)
+
+
+def _folder(loaded: Loaded, out: Path | None) -> Path:
+    return out or Path(loaded.config.output or Path("out") / loaded.config.name)
+
+
+def _guarded(
+    config: Path,
+    data: Path | None,
+    options: dict[str, Any],
+    work: Callable[[Loaded], Outcome | None],
+) -> None:
+    from hepcalib.config import load
+
+    try:
+        variables = {} if data is None else {"HEPCALIB_DATA": str(data)}
+        outcome = work(load(config, variables=variables).with_run(**options))
+    except HepcalibError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    if outcome is not None and not outcome.ledger.ok:
+        click.echo(f"Error: {outcome.complaint}", err=True)
+        sys.exit(1)

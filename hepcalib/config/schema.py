@@ -1,0 +1,190 @@
+"""What a configuration may say: frozen models that refuse unknown keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+)
+
+__all__ = [
+    "Analysis",
+    "BundleFile",
+    "Config",
+    "Dataset",
+    "Inputs",
+    "JetSample",
+    "ModelConfig",
+    "Penalty",
+    "PileUp",
+    "RunOptions",
+    "Sample",
+    "TopoClusterSample",
+    "Training",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PileUp(_Section):
+    """Mean and width of the normal distribution of mu, the mean interactions per crossing."""
+
+    mean: PositiveFloat = 40.0
+    width: Annotated[float, Field(ge=0)] = 12.0
+
+
+class TopoClusterSample(_Section):
+    """Simulated topo-clusters with exactly known response density."""
+
+    kind: Literal["topoclusters"]
+    clusters: PositiveInt
+    seed: NonNegativeInt
+
+
+class JetSample(_Section):
+    """Pythia 8 jets with pile-up and a parametrised detector."""
+
+    kind: Literal["jets"]
+    process: Literal["qcd", "wprime", "top"]
+    events: PositiveInt
+    seed: NonNegativeInt
+    pile_up: PileUp = PileUp()
+
+
+Sample = Annotated[TopoClusterSample | JetSample, Field(discriminator="kind")]
+
+
+class Dataset(_Section):
+    """Input of an analysis: a simulated sample, or files (globs and ${VARIABLES}) with a layout.
+
+    `sha256`, `events` and `sum_of_weights` declare, per file name, what the file must be; with
+    `tolerate_bad_files` a file that cannot be read is skipped, with its reason in the ledger.
+    """
+
+    sample: str | None = None
+    files: tuple[str, ...] = ()
+    layout: str | None = None
+    sha256: dict[str, str] = {}
+    events: dict[str, NonNegativeInt] = {}
+    sum_of_weights: dict[str, float] = {}
+    tolerate_bad_files: bool = False
+
+
+class Inputs(_Section):
+    """Names, from the feature catalogue, of what a model sees."""
+
+    features: tuple[str, ...] = ()
+    constituents: tuple[str, ...] = ()
+
+
+class Penalty(_Section):
+    """A decorrelation penalty from `hepcalib.losses`, on background only."""
+
+    name: str
+    nuisance: str
+    strength: PositiveFloat
+    warmup_epochs: NonNegativeInt = 0
+
+
+class Training(_Section):
+    """How a model is trained.
+
+    One thread is best for small networks, and models that are missing are trained side by side.
+    """
+
+    epochs: PositiveInt = 20
+    batch_size: PositiveInt = 1024
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    patience: PositiveInt | None = None
+    seed: NonNegativeInt = 0
+    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: PositiveInt = 1
+    gradient_clip: PositiveFloat | None = None
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+
+
+class ModelConfig(_Section):
+    """A model, what it learns, and from which datasets.
+
+    A response model learns log10 of the measured over the true energy (clusters) or transverse
+    momentum (jets); a tagger separates the objects labelled `signal` from those labelled 0.
+    `pt_range` and `mass_range` (of the soft-drop mass) select the jets to learn from, in GeV;
+    weights `flat_pt` make the transverse momentum of each class flat over its range.
+    """
+
+    kind: Literal["response", "tagger"]
+    object: Literal["cluster", "jet"]
+    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
+    inputs: Inputs
+    network: dict[str, Any]
+    location: Literal["mean", "median", "mode"] = "median"
+    signal: PositiveInt = 1
+    pt_range: tuple[float, float] | None = None
+    mass_range: tuple[float, float] | None = None
+    weights: Literal["event", "flat_pt", "none"] = "none"
+    penalty: Penalty | None = None
+    training: Training = Training()
+
+
+class BundleFile(_Section):
+    """A model trained elsewhere: the folder of its bundle, and the sha256 it must have."""
+
+    bundle: str
+    sha256: str | None = None
+
+
+def _is_bundle(value: Any) -> str:
+    given = value if isinstance(value, dict) else vars(value)
+    return "existing bundle" if "bundle" in given else "trained model"
+
+
+Model = Annotated[
+    Annotated[ModelConfig, Tag("trained model")] | Annotated[BundleFile, Tag("existing bundle")],
+    Discriminator(_is_bundle),
+]
+
+
+class Analysis(_Section):
+    """A processor (`module:Class`), its datasets, the models it applies and its own options."""
+
+    processor: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
+    models: dict[str, str] = {}
+    options: dict[str, Any] = {}
+
+
+class RunOptions(_Section):
+    """Where and how the processors run."""
+
+    executor: Literal["iterative", "futures", "dask"] = "iterative"
+    workers: PositiveInt = 1
+    chunk_size: PositiveInt = 100_000
+    max_events: PositiveInt | None = None
+    address: str | None = None
+    retries: NonNegativeInt = 2
+
+
+class Config(_Section):
+    """A whole analysis."""
+
+    version: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    workspace: str = ".hepcalib"
+    output: str | None = None
+    samples: dict[str, Sample] = {}
+    models: dict[str, Model] = {}
+    datasets: dict[str, Dataset]
+    analyses: dict[str, Analysis]
+    run: RunOptions = RunOptions()

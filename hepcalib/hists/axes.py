@@ -1,0 +1,151 @@
+"""The variables that results are shown against, and the one way to make and fill an axis.
+
+No axis grows: chunks of one data set must give histograms that add. Category axes have no overflow,
+so that a projection over the categories never counts anything twice; `fill` refuses an unknown one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+import hist
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hepcalib.exceptions import ConfigError, DataError, ShapeError, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hist import Hist
+
+__all__ = [
+    "KINDS",
+    "LABELS",
+    "VARIABLES",
+    "Floats",
+    "Variable",
+    "category_axis",
+    "fill",
+    "histogram",
+    "variable_axis",
+]
+
+Floats: TypeAlias = NDArray[np.float64]
+
+KINDS = ("total", "systematic", "statistical")
+"""The uncertainties of a prediction."""
+
+LABELS = ("background", "signal", "unlabelled")
+"""The truth of a jet; unlabelled is what real data are."""
+
+
+class Variable(NamedTuple):
+    """A binned variable: its label with the unit, its bin edges and how its axis is drawn."""
+
+    label: str
+    edges: tuple[float, ...]
+    spacing: Literal["linear", "log"] = "linear"
+
+
+def _steps(low: float, high: float, bins: int) -> tuple[float, ...]:
+    return tuple(float(edge) for edge in np.round(np.linspace(low, high, bins + 1), 9))
+
+
+_ENERGY = (0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 2000.0)
+_PT = (20, 30, 50, 80, 120, 200, 260, 330, 430, 560, 720, 930, 1200, 1550, 2000)
+
+VARIABLES: Mapping[str, Variable] = {
+    "true_energy": Variable(r"$E_\mathrm{dep}$ [GeV]", _ENERGY, "log"),
+    "calibrated_energy": Variable(r"$E_\mathrm{cal}$ [GeV]", _ENERGY, "log"),
+    "rapidity": Variable(r"Rapidity $y$", _steps(-2.5, 2.5, 50)),
+    "true_pt": Variable(r"Particle-level jet $p_\mathrm{T}$ [GeV]", _PT, "log"),
+    "pt": Variable(r"Jet $p_\mathrm{T}$ [GeV]", _PT, "log"),
+    "eta": Variable(r"Jet $\eta$", _steps(-2.5, 2.5, 25)),
+    "mass": Variable(r"Jet mass $m$ [GeV]", _steps(50.0, 300.0, 50)),
+    "mu": Variable(r"Mean interactions per crossing $\mu$", _steps(0.0, 80.0, 8)),
+    "n_pv": Variable(
+        r"Primary vertices $N_\mathrm{PV}$", (*_steps(0.0, 40.0, 8), 50.0, 60.0, 80.0)
+    ),
+    "rho": Variable(r"Pile-up density $\rho$ [GeV]", (*_steps(0.0, 40.0, 8), 50.0, 60.0, 80.0)),
+}
+"""Every variable a result can be shown against, in the bins of physics practice."""
+
+
+def category_axis(name: str, categories: Sequence[str], *, label: str) -> hist.axis.StrCategory:
+    """Return a fixed category axis without overflow.
+
+    Raises:
+        ConfigError: if there is no category, or one of them twice.
+    """
+    names = list(categories)
+    if not names or len(set(names)) != len(names):
+        msg = f"axis {name!r}: needs at least one category and each only once, got {names}."
+        raise ConfigError(msg)
+    return hist.axis.StrCategory(names, name=name, label=label, overflow=False)
+
+
+def variable_axis(name: str) -> hist.axis.Variable:
+    """Return the axis of one of `VARIABLES`; its metadata is "linear" or "log".
+
+    Raises:
+        ConfigError: if the variable is unknown.
+    """
+    if name not in VARIABLES:
+        msg = f"unknown variable {name!r}. {suggestion(name, VARIABLES)}"
+        raise ConfigError(msg)
+    variable = VARIABLES[name]
+    return hist.axis.Variable(
+        variable.edges, name=name, label=variable.label, metadata=variable.spacing
+    )
+
+
+def histogram(*axes: Any) -> Hist[Any]:
+    """Return an empty histogram that keeps sums of weights and of their squares."""
+    return hist.Hist(*axes, storage=hist.storage.Weight(), label="Entries")
+
+
+def fill(
+    histogram: Hist[Any],
+    weight: ArrayLike | None,
+    *,
+    categories: Mapping[str, str],
+    values: Mapping[str, ArrayLike],
+) -> None:
+    """Fill columns into a histogram, refusing what hist would lose without a word.
+
+    Args:
+        histogram: Histogram with an axis for each category and each column; changed in place.
+        weight: Event weights (rows,), of either sign; 1 when None.
+        categories: Axis name -> the category of all rows.
+        values: Axis name -> column (rows,). Infinite values go to the flow bins.
+
+    Raises:
+        DataError: if a category is not on its axis, a value is NaN or a weight is not finite.
+        ShapeError: if the columns have different lengths.
+    """
+    for name, category in categories.items():
+        known = list(histogram.axes[name])
+        if category not in known:
+            msg = f"axis {name!r} has no category {category!r}. {suggestion(category, known)}"
+            raise DataError(msg)
+    columns = {name: np.asarray(column, dtype=np.float64) for name, column in values.items()}
+    weights = None if weight is None else np.asarray(weight, dtype=np.float64)
+    checked = columns if weights is None else {**columns, "weight": weights}
+    if len({column.shape for column in checked.values()}) > 1 or any(
+        column.ndim != 1 for column in checked.values()
+    ):
+        shapes = {name: column.shape for name, column in checked.items()}
+        msg = f"columns to fill must be flat and of one length, got {shapes}."
+        raise ShapeError(msg)
+    for name, column in checked.items():
+        bad = ~np.isfinite(column) if name == "weight" else np.isnan(column)
+        if bad.any():
+            row = int(bad.argmax())
+            msg = (
+                f"column {name!r}: {int(bad.sum())} of {bad.size} values cannot be filled, the "
+                f"first is {column[row]} in row {row}. Values must not be NaN, weights finite."
+            )
+            raise DataError(msg)
+    rows: dict[str, Any] = {**categories, **columns}
+    histogram.fill(*(rows[axis.name] for axis in histogram.axes), weight=weights)

@@ -1,0 +1,70 @@
+"""Histograms as text in the UHI format, and as the plain ones that other tools read."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+import hist
+import uhi.io.json
+
+from hepcalib.exceptions import DataError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hist import Hist
+
+__all__ = ["from_json", "projections", "to_json"]
+
+
+def to_json(histograms: Mapping[str, Hist[Any]]) -> str:
+    """Return histograms as a JSON object of names to UHI histograms; the round trip is exact."""
+    return json.dumps(dict(histograms), default=uhi.io.json.default, separators=(",", ":"))
+
+
+def from_json(text: str) -> dict[str, Hist[Any]]:
+    """Return the histograms that `to_json` wrote.
+
+    Raises:
+        DataError: if the text is not a JSON object of UHI histograms.
+    """
+    try:
+        tables = json.loads(text, object_hook=uhi.io.json.object_hook)
+        return {name: hist.Hist(table) for name, table in tables.items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        msg = f"not a JSON object of UHI histograms: {error!r}. It must come from hepcalib."
+        raise DataError(msg) from error
+
+
+def projections(histograms: Mapping[str, Hist[Any]]) -> dict[str, Hist[Any]]:
+    """Return histograms without category axes, of at most three dimensions, as ROOT has them.
+
+    Each combination of categories becomes one histogram: response_true_energy with a scale EM gives
+    response_true_energy_EM. Blanks in names become underscores.
+
+    Raises:
+        ShapeError: if no axis remains, or more than three.
+        DataError: if two histograms would get the same name.
+    """
+    plain: dict[str, Hist[Any]] = {}
+    for name, histogram in histograms.items():
+        categories = {
+            place: [str(category) for category in axis]
+            for place, axis in enumerate(histogram.axes)
+            if isinstance(axis, hist.axis.StrCategory)
+        }
+        remaining = len(histogram.axes) - len(categories)
+        if not 1 <= remaining <= 3:
+            msg = f"histogram {name!r} has {remaining} axes beside its categories; ROOT has 1 to 3."
+            raise ShapeError(msg)
+        for chosen in itertools.product(*(range(len(known)) for known in categories.values())):
+            indices: dict[int | str, Any] = dict(zip(categories, chosen, strict=True))
+            words = [known[index] for known, index in zip(categories.values(), chosen, strict=True)]
+            key = "_".join((name, *words)).replace(" ", "_")
+            if key in plain:
+                msg = f"two histograms would be named {key!r}; rename a category of {name!r}."
+                raise DataError(msg)
+            plain[key] = cast("Hist[Any]", histogram[indices]) if indices else histogram.copy()
+    return plain

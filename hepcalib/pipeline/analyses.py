@@ -1,0 +1,140 @@
+"""The processors of a configuration: imported, checked, and joined so that files are read once."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coffea.processor import ProcessorABC
+
+from hepcalib.exceptions import HepcalibError, suggestion
+from hepcalib.inference import Handle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import awkward as ak
+    from hist import Hist
+
+    from hepcalib.config import Loaded
+
+__all__ = ["Joined", "build", "check_arguments", "histograms_of", "outline", "processor_class"]
+
+
+def processor_class(loaded: Loaded, name: str) -> type[ProcessorABC]:
+    """Import the processor class of an analysis, from the installed packages or this folder.
+
+    Raises:
+        ConfigError: if there is no such module or class, or it is no coffea processor.
+    """
+    module_name, _, class_name = loaded.config.analyses[name].processor.partition(":")
+    key = ("analyses", name, "processor")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise loaded.error(key, f"no module '{module_name}': {error}") from error
+    found = getattr(module, class_name, None)
+    if not (inspect.isclass(found) and issubclass(found, ProcessorABC)):
+        known = [
+            n
+            for n, c in vars(module).items()
+            if inspect.isclass(c) and issubclass(c, ProcessorABC) and c is not ProcessorABC
+        ]
+        msg = f"'{module_name}' has no processor '{class_name}'. {suggestion(class_name, known)}"
+        raise loaded.error(key, msg)
+    processor: type[ProcessorABC] = found
+    return processor
+
+
+def check_arguments(loaded: Loaded, name: str) -> None:
+    """Refuse models and options that the processor's constructor does not know, or misses."""
+    analysis = loaded.config.analyses[name]
+    parameters = inspect.signature(processor_class(loaded, name)).parameters
+    given = {
+        **dict.fromkeys(analysis.models, "models"),
+        **dict.fromkeys(analysis.options, "options"),
+    }
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for argument, room in given.items():
+        if argument not in parameters:
+            msg = f"{analysis.processor} takes no '{argument}'. {suggestion(argument, parameters)}"
+            raise loaded.error(("analyses", name, room, argument), msg)
+    missing = [p for p, v in parameters.items() if v.default is v.empty and p not in given]
+    if missing:
+        msg = f"{analysis.processor} needs {', '.join(missing)} among its models or options"
+        raise loaded.error(("analyses", name), msg)
+
+
+def outline(loaded: Loaded, name: str) -> ProcessorABC:
+    """Return the processor of an analysis before its models exist: it can tell what it needs.
+
+    Raises:
+        ConfigError: if the processor refuses the value of an option.
+    """
+    analysis = loaded.config.analyses[name]
+    models = dict.fromkeys(analysis.models, Handle(path="", sha256=""))
+    try:
+        return processor_class(loaded, name)(**models, **analysis.options)
+    except (HepcalibError, TypeError, ValueError) as error:
+        raise loaded.error(("analyses", name, "options"), str(error)) from error
+
+
+def build(
+    loaded: Loaded, name: str, *, handles: Mapping[str, Handle], columns: Path
+) -> ProcessorABC:
+    """Return the processor of an analysis, with handles for its models.
+
+    The constructor keeps the handles and opens none of them. If it has an argument `columns`, that
+    is the folder for its per-object output.
+    """
+    analysis = loaded.config.analyses[name]
+    found = processor_class(loaded, name)
+    arguments: dict[str, Any] = {role: handles[used] for role, used in analysis.models.items()}
+    if "columns" in inspect.signature(found).parameters:
+        arguments["columns"] = str(columns)
+    return found(**arguments, **analysis.options)
+
+
+class Joined(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
+    """Several analyses in one reading of the files; histograms are named `analysis/histogram`."""
+
+    def __init__(
+        self, analyses: Mapping[str, ProcessorABC], *, datasets: Mapping[str, Sequence[str]]
+    ) -> None:
+        self.analyses = dict(analyses)
+        self.datasets = {name: tuple(used) for name, used in datasets.items()}
+
+    def process(self, events: ak.Array) -> dict[str, Hist[Any]]:
+        """Return the histograms of every analysis that uses the dataset of these events."""
+        dataset = events.metadata["dataset"]
+        return {
+            f"{name}/{key}": histogram
+            for name, processor in self.analyses.items()
+            if dataset in self.datasets[name]
+            for key, histogram in processor.process(events).items()
+        }
+
+    def postprocess(self, accumulator: dict[str, Hist[Any]]) -> dict[str, Hist[Any]]:
+        """Return the histograms after each analysis has seen its own."""
+        finished: dict[str, Hist[Any]] = {}
+        for name, processor in self.analyses.items():
+            own = histograms_of(accumulator, name)
+            changed = processor.postprocess(own)
+            finished |= {f"{name}/{key}": h for key, h in (changed or own).items()}
+        return finished
+
+
+def histograms_of(histograms: Mapping[str, Hist[Any]], name: str) -> dict[str, Hist[Any]]:
+    """Return the histograms of one analysis, by their own names."""
+    prefix = f"{name}/"
+    return {
+        key.removeprefix(prefix): histogram
+        for key, histogram in sorted(histograms.items())
+        if key.startswith(prefix)
+    }

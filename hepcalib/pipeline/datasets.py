@@ -1,0 +1,82 @@
+"""The datasets of a configuration, scanned: sizes, weights, checksums, needed branches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hepcalib import bundles, run
+from hepcalib.config.schema import BundleFile
+from hepcalib.exceptions import NtupleError
+from hepcalib.features import Inputs
+from hepcalib.pipeline.analyses import outline
+from hepcalib.pipeline.inputs import dataset_files, dataset_layout
+from hepcalib.pipeline.samples import declared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hepcalib.config import Loaded
+
+__all__ = ["refuse_bad_files", "scan_datasets"]
+
+
+def scan_datasets(loaded: Loaded, *, names: Iterable[str], checksum: bool) -> list[run.Dataset]:
+    """Scan the files of some datasets for the columns that their processors and models need.
+
+    Args:
+        loaded: The configuration.
+        names: Datasets to scan.
+        checksum: Whether to compute and compare the sha256 of every file.
+
+    Returns:
+        The datasets; files that cannot be read are in them, with the reason.
+    """
+    return [_scan(loaded, name, checksum=checksum) for name in names]
+
+
+def refuse_bad_files(datasets: Iterable[run.Dataset]) -> None:
+    """Refuse datasets with files that cannot be read and that nobody said to tolerate.
+
+    Raises:
+        NtupleError: naming all of the files, each with the reason.
+    """
+    bad = [file for dataset in datasets if not dataset.tolerate for file in dataset.unreadable]
+    if bad:
+        raise NtupleError("\n".join(file.reason for file in bad))
+
+
+def _scan(loaded: Loaded, name: str, *, checksum: bool) -> run.Dataset:
+    dataset = loaded.config.datasets[name]
+    layout = dataset_layout(loaded.config, name)
+    files = dataset_files(loaded, name)
+    sha256, events, weights = dataset.sha256, dataset.events, dataset.sum_of_weights
+    if dataset.sample is not None:
+        sha256, events, weights = declared(files[0])
+    return run.scan_dataset(
+        name,
+        files,
+        layout,
+        needs=_needs(loaded, name),
+        checksum=checksum,
+        sha256=sha256 if checksum else None,
+        events=events,
+        sum_of_weights=weights,
+        tolerate=dataset.tolerate_bad_files,
+    )
+
+
+def _needs(loaded: Loaded, name: str) -> list[str]:
+    needed: set[str] = set()
+    for analysis, options in loaded.config.analyses.items():
+        if name in options.datasets:
+            needed |= set(getattr(outline(loaded, analysis), "needs", ()))
+            for model in options.models.values():
+                needed |= _inputs(loaded, model).needs
+    return sorted(needed)
+
+
+def _inputs(loaded: Loaded, name: str) -> Inputs:
+    model = loaded.config.models[name]
+    if isinstance(model, BundleFile):
+        return bundles.load(model.bundle).inputs
+    return Inputs(features=model.inputs.features, constituents=model.inputs.constituents)

@@ -1,0 +1,165 @@
+"""Objects to learn from: which of a dataset are usable, their targets and their weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import awkward as ak
+import numpy as np
+
+from hepcalib import calibration, ntuples
+from hepcalib.exceptions import TrainingError
+from hepcalib.features import Inputs
+from hepcalib.pipeline.inputs import dataset_files, dataset_layout
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hepcalib.config import Loaded
+    from hepcalib.config.schema import ModelConfig
+
+__all__ = ["Learnable", "flat_weights", "learnable", "needed_columns", "validation_mask"]
+
+_RESPONSE = {"cluster": ("energy", "true_energy"), "jet": ("pt", "gen_pt")}
+_WANTED = {
+    "response": "they need a positive energy, or transverse momentum, and a true one",
+    "tagger": "they need the label 0 or that of the signal, and to be in pt_range and mass_range",
+}
+
+
+class Learnable(NamedTuple):
+    """Objects and what is to be learnt of them, row by row."""
+
+    objects: ak.Array
+    target: NDArray[np.float32]
+    weight: NDArray[np.float32] | None
+    nuisance: NDArray[np.float32] | None
+    background: NDArray[np.bool_] | None
+    identity: NDArray[np.int64]
+
+
+def needed_columns(config: ModelConfig) -> set[str]:
+    """Return the standard columns that a training reads."""
+    inputs = Inputs(features=config.inputs.features, constituents=config.inputs.constituents)
+    needed = inputs.needs | {"event"}
+    if config.kind == "tagger":
+        needed |= {"label"}
+    else:
+        needed |= {*_RESPONSE[config.object], *(("matched",) if config.object == "jet" else ())}
+    needed |= {column for column, limits in _ranges(config).items() if limits is not None}
+    if config.penalty is not None:
+        needed |= {config.penalty.nuisance}
+    return needed | {"none": set(), "event": {"weight"}, "flat_pt": {"pt"}}[config.weights]
+
+
+def learnable(loaded: Loaded, config: ModelConfig) -> Learnable:
+    """Return the objects of a model's datasets that it can learn from.
+
+    Raises:
+        TrainingError: if there are none.
+        NtupleError: if a file cannot be read.
+        DataError: if a target is not finite.
+    """
+    columns = sorted(needed_columns(config))
+    parts = [
+        ntuples.read(path, dataset_layout(loaded.config, dataset), columns=columns)
+        for dataset in config.datasets
+        for path in dataset_files(loaded, dataset)
+    ]
+    flat = [ak.flatten(part, axis=1) if config.object == "jet" else part for part in parts]
+    objects = ak.concatenate(flat) if len(flat) > 1 else flat[0]
+    found = len(objects)
+    objects = objects[_selection(objects, config)]
+    if len(objects) == 0:
+        msg = f"none of {found} {config.object}s can be used: {_WANTED[config.kind]}"
+        raise TrainingError(msg)
+    if config.kind == "response":
+        measured, true = _RESPONSE[config.object]
+        target = calibration.log10_response(_floats(objects, measured), _floats(objects, true))
+        background = None
+    else:
+        background = _floats(objects, "label") == 0
+        target = (~background).astype(np.float64)
+    return Learnable(
+        objects,
+        target.astype(np.float32),
+        _weights(objects, config, background),
+        None if config.penalty is None else _single(objects, config.penalty.nuisance),
+        background,
+        np.asarray(ak.to_numpy(objects["event"]), dtype=np.int64),
+    )
+
+
+def validation_mask(identity: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
+    """Choose validation events by a hash of their number, so that no event is in both parts.
+
+    Args:
+        identity: Event numbers (rows,).
+        fraction: Share of the events to choose.
+    """
+    x = identity.astype(np.uint64)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return np.asarray(x.astype(np.float64) / 2.0**64 < fraction)
+
+
+def flat_weights(
+    pt: NDArray[np.float64], background: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """Return weights that make the spectrum of each class flat in pt, both with the same sum.
+
+    Flat in the 20 quantile bins of all objects; give a range of pt whose ends are populated.
+
+    Args:
+        pt: Transverse momenta (rows,) [GeV].
+        background: Which rows are background; None is one class.
+    """
+    weight = np.zeros(len(pt))
+    edges = np.quantile(pt, np.linspace(0.0, 1.0, 21))
+    width = np.diff(edges)
+    bins = np.clip(np.searchsorted(edges, pt, side="right") - 1, 0, len(width) - 1)
+    classes = [np.ones(len(pt), dtype=bool)] if background is None else [background, ~background]
+    for members in classes:
+        counts = np.bincount(bins[members], minlength=len(width))
+        weight[members] = (width / np.maximum(counts, 1))[bins[members]]
+        weight[members] /= weight[members].sum()
+    return weight
+
+
+def _ranges(config: ModelConfig) -> dict[str, tuple[float, float] | None]:
+    return {"pt": config.pt_range, "softdrop_mass": config.mass_range}
+
+
+def _selection(objects: ak.Array, config: ModelConfig) -> NDArray[np.bool_]:
+    if config.kind == "response" and config.object == "cluster":
+        selected = (_floats(objects, "true_energy") > 0) & (_floats(objects, "energy") > 0)
+    elif config.kind == "response":
+        selected = np.asarray(ak.to_numpy(objects["matched"]), dtype=bool)
+    else:
+        label = _floats(objects, "label")
+        selected = (label == 0) | (label == config.signal)
+    for column, limits in _ranges(config).items():
+        if limits is not None:
+            values = _floats(objects, column)
+            selected &= (values >= limits[0]) & (values < limits[1])
+    return selected
+
+
+def _weights(
+    objects: ak.Array, config: ModelConfig, background: NDArray[np.bool_] | None
+) -> NDArray[np.float32] | None:
+    if config.weights == "none":
+        return None
+    weight = _floats(objects, "weight") if config.weights == "event" else np.ones(len(objects))
+    if config.weights == "flat_pt":
+        weight = weight * flat_weights(_floats(objects, "pt"), background)
+    return np.asarray(weight, dtype=np.float32)
+
+
+def _floats(objects: ak.Array, column: str) -> NDArray[np.float64]:
+    return np.asarray(ak.to_numpy(objects[column]), dtype=np.float64)
+
+
+def _single(objects: ak.Array, column: str) -> NDArray[np.float32]:
+    return _floats(objects, column).astype(np.float32)

@@ -1,0 +1,254 @@
+"""The steps of an analysis: simulate, train, process, plot; and all of them that are missing."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from hepcalib import bundles, ntuples, plots
+from hepcalib.exceptions import RunError
+from hepcalib.inference import Handle
+from hepcalib.pipeline import analyses as joined
+from hepcalib.pipeline.checks import check
+from hepcalib.pipeline.datasets import refuse_bad_files, scan_datasets
+from hepcalib.pipeline.outputs import read_histograms, write_json, write_run
+from hepcalib.pipeline.parallel import each
+from hepcalib.pipeline.samples import ensure_sample, missing_samples
+from hepcalib.pipeline.training import bundle_path, ensure_bundle, is_up_to_date
+from hepcalib.run import process as run_processor
+from hepcalib.study import Studied, Study, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from hepcalib.config import Config, Loaded
+    from hepcalib.run import Chunk, Ledger
+
+__all__ = ["Outcome", "plot", "process", "run", "show_plan", "simulate", "train"]
+
+
+class Outcome(NamedTuple):
+    """What a run leaves: its ledger, and in one line what went wrong, if anything."""
+
+    ledger: Ledger
+    complaint: str
+
+
+def show_plan(loaded: Loaded, *, console: Console) -> None:
+    """Check the configuration and its inputs, and print what a run would do."""
+    check(loaded)
+    table = Table("step", "name", "state", title=loaded.config.name)
+    missing = missing_samples(loaded.config)
+    for name in loaded.config.samples:
+        table.add_row("simulate", name, "to do" if name in missing else "up to date")
+    for name in loaded.config.models:
+        table.add_row("train", name, "up to date" if is_up_to_date(loaded, name) else "to do")
+    for name, analysis in loaded.config.analyses.items():
+        table.add_row("process", name, f"{analysis.processor} on {', '.join(analysis.datasets)}")
+    present = [d for d, x in loaded.config.datasets.items() if x.sample not in missing]
+    datasets = scan_datasets(loaded, names=present, checksum=False)
+    for dataset in datasets:
+        events = sum(summary.entries for summary in dataset.files)
+        table.add_row("read", dataset.name, f"{events} entries in {len(dataset.files)} files")
+    console.print(table)
+    refuse_bad_files(datasets)
+
+
+def run(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
+    """Do all that is missing, in order, and print a summary.
+
+    Raises:
+        NtupleError: naming all files that cannot be read, if there is something to simulate or to
+            train before they are; if not, the others are processed and the ledger has the reasons.
+    """
+    check(loaded)
+    if missing_samples(loaded.config) or _untrained(loaded):
+        given = [n for n in _used_datasets(loaded) if loaded.config.datasets[n].sample is None]
+        for checksum in (False, True):  # first what answers at once
+            refuse_bad_files(scan_datasets(loaded, names=given, checksum=checksum))
+        simulate(loaded, console=console)
+        train(loaded, console=console)
+    outcome = process(loaded, out=out, console=console)
+    plot(loaded, out=out, console=console)
+    return outcome
+
+
+def simulate(loaded: Loaded, *, console: Console) -> None:
+    """Make the samples that are not there yet."""
+    check(loaded)
+    with _bars(console) as bars:
+        for name in missing_samples(loaded.config):
+            task = bars.add_task(f"simulate {name}", total=None)
+            ensure_sample(
+                loaded.config,
+                name,
+                workers=loaded.config.run.workers,
+                progress=functools.partial(_advance, bars, task),
+            )
+            total = int(bars.tasks[task].total or 1)
+            _advance(bars, task, total, total)
+
+
+def train(loaded: Loaded, *, console: Console) -> None:
+    """Train the models without an up-to-date bundle."""
+    check(loaded)
+    _need_samples(loaded)
+    todo = _untrained(loaded)
+    with _bars(console) as bars:
+        tasks = {name: bars.add_task(f"train {name}", total=None) for name in todo}
+
+        def report(name: str, done: int, of: int) -> None:
+            _advance(bars, tasks[name], done, of)
+
+        workers = loaded.config.run.workers
+        each(functools.partial(_train, loaded), todo, workers=workers, report=report)
+
+
+def _train(loaded: Loaded, name: str, progress: Callable[[int, int], None]) -> None:
+    ensure_bundle(loaded, name, progress=progress)
+
+
+def process(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
+    """Run the processors over all datasets and write everything but metrics and figures."""
+    check(loaded)
+    _need_samples(loaded)
+    handles = _handles(loaded)
+    config = loaded.config
+    datasets = scan_datasets(loaded, names=_used_datasets(loaded), checksum=True)
+    columns = {name: out / "columns" / name for name in config.analyses}
+    shutil.rmtree(out / "columns", ignore_errors=True)
+    processor = joined.Joined(
+        {
+            name: joined.build(loaded, name, handles=handles, columns=columns[name])
+            for name in config.analyses
+        },
+        datasets={name: analysis.datasets for name, analysis in config.analyses.items()},
+    )
+    options = config.run
+    result = run_processor(
+        processor,
+        datasets,
+        executor=options.executor,
+        workers=options.workers,
+        chunk_size=options.chunk_size,
+        max_events=options.max_events,
+        address=options.address,
+        retries=options.retries,
+        progress=console.is_terminal,
+    )
+    write_run(
+        out,
+        config,
+        histograms=result.output,
+        ledger=result.ledger,
+        datasets=datasets,
+        handles=handles,
+    )
+    _merge_columns(out / "columns", result.processed, config)
+    console.print(_ledger_table(result.ledger))
+    return Outcome(result.ledger, result.ledger.complaint())
+
+
+def plot(loaded: Loaded, *, out: Path, console: Console) -> None:
+    """Compute the metrics and draw the figures from the histograms in the output directory."""
+    histograms = read_histograms(out)
+    metrics = {}
+    table = Table("analysis", "quantity", "value")
+    for name in loaded.config.analyses:
+        found = joined.processor_class(loaded, name)
+        if not issubclass(found, Studied):
+            continue
+        own = joined.histograms_of(histograms, name)
+        if not own:
+            table.add_row(name, "none", "nothing was processed")
+            continue
+        study: Study = found.study(own)
+        metrics[name] = plain(dict(study.metrics))
+        for figure_name, figure in study.figures.items():
+            plots.save(figure, out / "figures" / f"{name}_{figure_name}")
+        for quantity, value in study.summary.items():
+            table.add_row(name, quantity, value)
+    untrained = _untrained(loaded)
+    for name in [name for name in loaded.config.models if name not in untrained]:
+        history = bundles.load(bundle_path(loaded, name)).spec.provenance.get("history")
+        if history:
+            plots.save(
+                plots.history_figure(history, label=name), out / "figures" / f"training_{name}"
+            )
+    write_json(out / "metrics.json", metrics)
+    console.print(table)
+
+
+def _merge_columns(folder: Path, processed: Sequence[Chunk], config: Config) -> None:
+    """Join the parts of each analysis and dataset into one file; drop those of failed chunks."""
+    for name, analysis in config.analyses.items():
+        for dataset in analysis.datasets:
+            parts = folder / name / dataset
+            chunks = [chunk.metadata for chunk in processed if chunk.dataset == dataset]
+            if parts.is_dir() and chunks:
+                ntuples.merge_parts(parts, folder / f"{name}_{dataset}.root", chunks=chunks)
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _handles(loaded: Loaded) -> dict[str, Handle]:
+    handles = {}
+    for name in loaded.config.models:
+        if not is_up_to_date(loaded, name):
+            msg = f"model '{name}' has no up-to-date bundle; run `hepcalib train` first"
+            raise RunError(msg)
+        bundle = bundles.load(bundle_path(loaded, name))
+        handles[name] = Handle(path=str(bundle.path), sha256=bundle.sha256)
+    return handles
+
+
+def _need_samples(loaded: Loaded) -> None:
+    missing = missing_samples(loaded.config)
+    if missing:
+        msg = f"samples not simulated yet: {', '.join(missing)}; run `hepcalib simulate` first"
+        raise RunError(msg)
+
+
+def _untrained(loaded: Loaded) -> list[str]:
+    return [name for name in loaded.config.models if not is_up_to_date(loaded, name)]
+
+
+def _used_datasets(loaded: Loaded) -> list[str]:
+    used = {name for analysis in loaded.config.analyses.values() for name in analysis.datasets}
+    return [name for name in loaded.config.datasets if name in used]
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+def _advance(bars: Progress, task: TaskID, done: int, of: int) -> None:
+    bars.update(task, completed=done, total=of)
+
+
+def _ledger_table(ledger: Ledger) -> Table:
+    columns = ("expected", "processed", "skipped", "failed")
+    table = Table("dataset", *columns, "sum of weights", title="events")
+    for name, dataset in ledger.to_json()["datasets"].items():
+        events = [str(dataset["events"][column]) for column in columns]
+        table.add_row(name, *events, f"{dataset['sum_of_weights']['processed']:.6g}")
+    return table

@@ -1,0 +1,211 @@
+"""Train the models that a configuration declares and that have no up-to-date bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from hepcalib import bundles, models
+from hepcalib.config.schema import BundleFile, ModelConfig
+from hepcalib.exceptions import DataError, NtupleError, ShapeError, TrainingError
+from hepcalib.features import Inputs
+from hepcalib.pipeline.digests import code_digest, digest, versions
+from hepcalib.pipeline.inputs import dataset_files, dataset_layout
+from hepcalib.pipeline.learnable import Learnable, learnable, needed_columns, validation_mask
+from hepcalib.pipeline.samples import sample_digest
+from hepcalib.run import scan_dataset
+from hepcalib.training import Examples, TrainingOptions, train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from hepcalib.config import Loaded
+    from hepcalib.models import Model
+    from hepcalib.training import History
+
+__all__ = ["bundle_path", "ensure_bundle", "is_up_to_date", "network"]
+
+_ROOMS = (
+    "ragged",
+    "batch",
+    "models",
+    "losses",
+    "calibration",
+    "features",
+    "training",
+    "pipeline/learnable",
+    "pipeline/training",
+)
+
+
+def network(config: ModelConfig, target: NDArray[np.float32] | None = None) -> Model:
+    """Return the untrained model of a configuration.
+
+    The numbers of inputs are filled in, and, for a response model, mean and standard deviation of
+    the target log10 R (rows,) as shift and scale of the head.
+    """
+    return models.build(_completed(config.network, config, target))
+
+
+def bundle_path(loaded: Loaded, name: str) -> Path:
+    """Return the folder that holds, or will hold, the trained model of this name."""
+    model = loaded.config.models[name]
+    if isinstance(model, BundleFile):
+        return Path(model.bundle)
+    determines = digest(
+        model.model_dump(mode="json"),
+        [_dataset_digest(loaded, dataset, model) for dataset in model.datasets],
+        code_digest(*_ROOMS),
+        versions("torch", "numpy"),
+    )
+    return Path(loaded.config.workspace) / "bundles" / f"{name}-{determines[:12]}"
+
+
+def is_up_to_date(loaded: Loaded, name: str) -> bool:
+    """Tell whether the bundle of a model is there; its path names all that determines it."""
+    return (bundle_path(loaded, name) / "bundle.json").exists()
+
+
+def ensure_bundle(
+    loaded: Loaded,
+    name: str,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Return the bundle of a model, training it first if there is none that is up to date.
+
+    Args:
+        loaded: The configuration that declares the model.
+        name: The model's name.
+        progress: Called with (epochs done, epochs).
+
+    Returns:
+        The path of the bundle.
+
+    Raises:
+        TrainingError: if nothing is left to train on, or the training diverges.
+        DataError: if an input is not finite.
+    """
+    path = bundle_path(loaded, name)
+    config = loaded.config.models[name]
+    if isinstance(config, BundleFile) or is_up_to_date(loaded, name):
+        return path
+    try:
+        trained = _trained(config, learnable(loaded, config), progress)
+    except (DataError, ShapeError, TrainingError) as error:
+        msg = f"model '{name}' on {', '.join(config.datasets)}: {error}"
+        raise type(error)(msg) from error
+    bundles.save(
+        path,
+        trained.model,
+        trained.inputs,
+        kind=config.kind,
+        object=config.object,
+        name=name,
+        location=config.location,
+        provenance={
+            "config": config.model_dump(mode="json"),
+            "datasets": {used: _dataset_digest(loaded, used, config) for used in config.datasets},
+            "examples": trained.examples,
+            "history": [epoch._asdict() for epoch in trained.history],
+            "versions": versions("torch", "numpy"),
+        },
+    )
+    return path
+
+
+class _Trained(NamedTuple):
+    """A model after its training, and how many examples it has seen."""
+
+    model: Model
+    inputs: Inputs
+    history: History
+    examples: dict[str, int]
+
+
+def _trained(
+    config: ModelConfig, examples: Learnable, progress: Callable[[int, int], None] | None
+) -> _Trained:
+    kept = validation_mask(examples.identity, config.training.validation_fraction)
+    training_rows = torch.from_numpy(np.flatnonzero(~kept))
+    validation_rows = torch.from_numpy(np.flatnonzero(kept))
+    if not len(training_rows) or not len(validation_rows):
+        msg = (
+            f"{len(training_rows)} {config.object}s to learn from and {len(validation_rows)} to "
+            "validate with; more events are needed"
+        )
+        raise TrainingError(msg)
+    inputs = Inputs(features=config.inputs.features, constituents=config.inputs.constituents)
+    raw = inputs.extract(examples.objects)
+    inputs.fit(raw.select(training_rows))
+    everything = Examples(
+        batch=inputs(raw),
+        target=torch.from_numpy(examples.target),
+        weight=_tensor(examples.weight),
+        nuisance=_tensor(examples.nuisance),
+        background=_tensor(examples.background),
+    )
+    torch.manual_seed(config.training.seed)
+    model = network(config, examples.target[~kept])
+    history = train(
+        model,
+        everything.select(training_rows),
+        everything.select(validation_rows),
+        options=_options(config),
+        progress=progress,
+    )
+    counts = {"training": len(training_rows), "validation": len(validation_rows)}
+    return _Trained(model, inputs, history, counts)
+
+
+def _completed(
+    spec: dict[str, Any], config: ModelConfig, target: NDArray[np.float32] | None
+) -> dict[str, Any]:
+    """Fill in what the inputs and the target decide, at the innermost model."""
+    if "model" in spec:
+        return {**spec, "model": _completed(spec["model"], config, target)}
+    filled = {"features": len(config.inputs.features), **spec}
+    if config.inputs.constituents:
+        filled.setdefault("constituents", len(config.inputs.constituents))
+    if config.kind == "response" and target is not None and "head" in filled:
+        measured = {"shift": float(target.mean()), "scale": float(target.std()) or 1.0}
+        filled["head"] = {**measured, **filled["head"]}
+    return filled
+
+
+def _options(config: ModelConfig) -> TrainingOptions:
+    chosen = config.training.model_dump(exclude={"validation_fraction"})
+    if config.penalty is not None:
+        chosen["penalty"] = config.penalty.name
+        chosen["penalty_strength"] = config.penalty.strength
+        chosen["penalty_warmup_epochs"] = config.penalty.warmup_epochs
+    return TrainingOptions(**chosen)
+
+
+def _dataset_digest(loaded: Loaded, name: str, model: ModelConfig) -> str:
+    """Return what identifies the content of a dataset; files are read, and must be as declared."""
+    dataset = loaded.config.datasets[name]
+    if dataset.sample is not None:
+        return sample_digest(loaded.config.samples[dataset.sample])
+    found = scan_dataset(
+        name,
+        dataset_files(loaded, name),
+        dataset_layout(loaded.config, name),
+        needs=needed_columns(model),
+        checksum=True,
+        sha256=dataset.sha256,
+        events=dataset.events,
+        sum_of_weights=dataset.sum_of_weights,
+    )
+    if found.unreadable:
+        raise NtupleError("\n".join(file.reason for file in found.unreadable))
+    return digest(found.layout, [file.sha256 for file in found.files])
+
+
+def _tensor(array: NDArray[Any] | None) -> torch.Tensor | None:
+    return None if array is None else torch.from_numpy(array)

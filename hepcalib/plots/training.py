@@ -1,0 +1,54 @@
+"""Figure of a training, epoch by epoch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hepcalib.plots.drawing import canvas, no_entries, stamp
+from hepcalib.plots.style import style
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.figure import Figure
+
+__all__ = ["history_figure"]
+
+_BELOW = {
+    "kl_per_example": ("KL / $N$ [nat]", "#009e73"),
+    "penalty": ("Penalty", "#cc79a7"),
+}
+
+
+def history_figure(history: Sequence[Mapping[str, float]], *, label: str = "") -> Figure:
+    """Draw the likelihoods of a training, and below what was added to them where it was not zero.
+
+    Args:
+        history: Per epoch its number, train_nll, validation_nll [nat per object], kl_per_example
+            and penalty: the fields of `training.Epoch`, as bundles keep them.
+        label: Name of the model.
+    """
+    with style():
+        below = [name for name in _BELOW if any(epoch[name] != 0.0 for epoch in history)]
+        figure, grid = canvas(1 + len(below), heights=(3.0,) + (1.3,) * len(below), sharex=True)
+        main = grid[0, 0]
+        epochs = [epoch["epoch"] for epoch in history]
+        for name, text, colour, dash in (
+            ("train_nll", "Training", "#0072b2", "-"),
+            ("validation_nll", "Validation", "#d55e00", "--"),
+        ):
+            values = [epoch[name] for epoch in history]
+            main.plot(epochs, values, dash, marker=".", color=colour, label=text)
+        for axes, name in zip(grid[1:, 0], below, strict=True):
+            text, colour = _BELOW[name]
+            axes.plot(epochs, [epoch[name] for epoch in history], marker=".", color=colour)
+            axes.set_ylabel(text)
+        if history:
+            main.legend(loc="upper right")
+        else:
+            no_entries(main)
+        main.set_ylabel("NLL [nat per object]")
+        grid[-1, 0].set_xlabel("Epoch")
+        stamp(main, "Training", right=label)
+        figure.align_ylabels()
+    return figure

@@ -1,0 +1,10 @@
+"""One training loop for all models: options, examples, history."""
+
+from __future__ import annotations
+
+from hepcalib.training.examples import Examples
+from hepcalib.training.history import Epoch, History
+from hepcalib.training.loop import train
+from hepcalib.training.options import TrainingOptions
+
+__all__ = ["Epoch", "Examples", "History", "TrainingOptions", "train"]

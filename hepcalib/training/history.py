@@ -1,0 +1,35 @@
+"""What a training went through, epoch by epoch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["Epoch", "History"]
+
+
+class Epoch(NamedTuple):
+    """Figures of one epoch; likelihoods and divergences in nat per object."""
+
+    epoch: int  # from 1
+    train_nll: float  # mean over the steps, in training mode
+    kl_per_example: float  # after the last step; 0 for a model without a prior
+    penalty: float  # mean over the steps, before its strength
+    validation_nll: float  # in evaluation mode: at the mean weights for a Bayesian model
+    validation_penalty: float  # of the whole validation background
+    strength: float  # of the penalty in this epoch
+    criterion: float  # validation_nll + full strength * validation_penalty
+
+
+class History(tuple[Epoch, ...]):
+    """All epochs of a training, in order."""
+
+    __slots__ = ()
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch whose weights the model was left with.
+
+        It is the one of the smallest criterion, among those trained at full penalty strength.
+        """
+        full = max(epoch.strength for epoch in self)
+        return min((e for e in self if e.strength == full), key=lambda e: e.criterion)

@@ -1,0 +1,167 @@
+"""Calibrated topo-clusters: linearity, resolution, pulls and the spectrum of the uncertainty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from coffea.processor import ProcessorABC
+
+from hepcalib import calibration as truths
+from hepcalib import hists, inference, metrics, ntuples, plots
+from hepcalib.study import Study
+from hepcalib.training.devices import DEVICES
+from processors.columns import floats, place, save_columns
+from processors.options import choice
+from processors.responses import fill_pulls, fill_responses, response_study
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import awkward as ak
+    from hist import Hist
+    from numpy.typing import NDArray
+
+    from hepcalib.inference import Handle
+
+__all__ = ["ClusterCalibration"]
+
+SCALES = ("EM", "LCW", "Calibrated", "Best possible")
+VARIABLES = ("true_energy", "calibrated_energy", "mu", "n_pv", "rapidity")
+
+
+class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
+    """Calibrate topo-clusters and compare with the EM scale, LCW and the best possible.
+
+    Reference: arXiv:2412.04370.
+
+    Args:
+        calibration: A bundle, or its handle, that predicts the response of clusters.
+        columns: Folder for the calibrated clusters, a part per chunk; none are written if None.
+        device: auto, cpu or cuda.
+
+    Raises:
+        ConfigError: if the device is unknown.
+    """
+
+    needs = ("true_energy",)
+
+    def __init__(
+        self, *, calibration: Handle | Path, columns: str | None = None, device: str = "auto"
+    ) -> None:
+        self.calibration = calibration
+        self.columns = columns
+        self.device = choice("device", device, DEVICES)
+
+    def process(self, events: ak.Array) -> dict[str, Hist[Any]]:
+        """Return the histograms of one chunk."""
+        clusters = ntuples.objects(events)
+        answer = inference.predict(
+            self.calibration, clusters, device=self.device, where=place(events)
+        )
+        if self.columns is not None:
+            save_columns(self.columns, events, _columns(clusters, answer))
+        measurable = _measurable(clusters)
+        clusters, answer = clusters[measurable], answer[measurable]
+        energies = _energies(clusters, answer)
+        truth, weight = floats(clusters, "true_energy"), floats(clusters, "weight")
+        variables = {name: floats(clusters, name) for name in ("true_energy", "mu", "n_pv")}
+        variables |= {"calibrated_energy": energies["Calibrated"]}
+        variables |= {"rapidity": floats(clusters, "rapidity")}
+        target = truths.log10_response(energies["EM"], truth)
+        return {
+            **fill_responses(
+                energies, truth, variables, scales=SCALES, weight=weight, quantity="energy"
+            ),
+            **fill_pulls(answer, target, weight=weight),
+            "spectrum": _spectrum({"True": truth, **energies}, weight),
+            "uncertainty_rapidity": _uncertainty_rapidity(clusters, answer, weight),
+        }
+
+    def postprocess(self, accumulator: dict[str, Hist[Any]]) -> dict[str, Hist[Any]]:
+        """Return the sum as it is."""
+        return accumulator
+
+    @staticmethod
+    def study(histograms: Mapping[str, Hist[Any]]) -> Study:
+        """Return linearity, resolution, pulls and uncertainty spectrum, with their figures."""
+        found, figures = response_study(histograms, VARIABLES)
+        found["pulls"] = metrics.pulls(histograms["pull"])
+        found["coverage"] = metrics.coverage(histograms["pull"])
+        found["uncertainty"] = metrics.uncertainty_spectrum(histograms["uncertainty"])
+        spectra = metrics.spectra(histograms["spectrum"], reference="True")
+        present = {scale: s for scale, s in spectra.items() if np.any(s.density > 0)}
+        figures["pulls"] = plots.pull_figure(found["pulls"])
+        figures["uncertainty"] = plots.uncertainty_figure(found["uncertainty"])
+        figures["spectrum"] = plots.spectrum_figure(present)
+        figures["uncertainty_rapidity"] = plots.uncertainty_rapidity_figure(
+            histograms["uncertainty_rapidity"]
+        )
+        return Study(found, figures, _summary(found))
+
+
+def _measurable(clusters: ak.Array) -> NDArray[np.bool_]:
+    """Tell where there is a response: not for noise, which has no true or a negative energy."""
+    return ~((floats(clusters, "true_energy") <= 0) | (floats(clusters, "energy") <= 0))
+
+
+def _energies(clusters: ak.Array, answer: ak.Array) -> dict[str, NDArray[np.float64]]:
+    """Return the energy [GeV] at every scale, NaN where the ntuple has none."""
+    measured = floats(clusters, "energy")
+    return {
+        "EM": measured,
+        "LCW": measured * floats(clusters, "had_weight"),
+        "Calibrated": measured / floats(answer, "response"),
+        "Best possible": measured / floats(clusters, "oracle_response"),
+    }
+
+
+def _spectrum(
+    energies: Mapping[str, NDArray[np.float64]], weight: NDArray[np.float64]
+) -> Hist[Any]:
+    histogram = hists.spectrum(tuple(energies))
+    for scale, energy in energies.items():
+        known = ~np.isnan(energy)
+        hists.fill_spectrum(histogram, scale=scale, values=energy[known], weight=weight[known])
+    return histogram
+
+
+def _columns(clusters: ak.Array, answer: ak.Array) -> dict[str, NDArray[Any]]:
+    energy = floats(clusters, "energy") / floats(answer, "response")
+    columns = {key: np.asarray(clusters[key]) for key in ("run", "event", "index")}
+    columns["energy_calibrated"] = energy
+    for suffix in ("stat", "syst", "tot"):
+        relative = floats(answer, f"sigma_{suffix}") / floats(answer, "response")
+        columns[f"energy_sigma_{suffix}"] = energy * relative
+    columns["response"] = floats(answer, "response")
+    columns["in_range"] = np.asarray(answer["in_range"])
+    return columns
+
+
+def _uncertainty_rapidity(
+    clusters: ak.Array, answer: ak.Array, weight: NDArray[np.float64]
+) -> Hist[Any]:
+    histogram = hists.uncertainty_rapidity()
+    hists.fill_uncertainty_rapidity(
+        histogram,
+        rapidity=floats(clusters, "rapidity"),
+        uncertainty=floats(answer, "sigma_tot") / floats(answer, "response"),
+        weight=weight,
+    )
+    return histogram
+
+
+def _summary(found: Mapping[str, Any]) -> dict[str, str]:
+    resolution, linearity = found["resolution_mu"], found["linearity_true_energy"]
+    lines = {
+        f"mean relative resolution over mu, {scale}": f"{np.nanmean(r.resolution):.3f}"
+        for scale, r in resolution.items()
+    }
+    worst = {s: np.nanmax(np.abs(x.linearity)) for s, x in linearity.items()}
+    lines |= {f"largest non-linearity, {scale}": f"{value:.3f}" for scale, value in worst.items()}
+    total = found["pulls"]["total"]
+    lines["width of the pulls"] = f"{total.width:.3f} +- {total.width_error:.3f}"
+    maxima = found["uncertainty"]["total"].peaks
+    lines["maxima of the uncertainty spectrum"] = ", ".join(f"{peak:.2f}" for peak in maxima)
+    return lines

@@ -1,0 +1,34 @@
+"""Columns in and out of a chunk: plain arrays, their place for messages, and the saved part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hepcalib import ntuples
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import awkward as ak
+    from numpy.typing import NDArray
+
+__all__ = ["floats", "place", "save_columns"]
+
+
+def floats(objects: ak.Array, column: str) -> NDArray[np.float64]:
+    """Return a column of a flat record as a float64 array."""
+    return np.asarray(objects[column], dtype=np.float64)
+
+
+def place(events: ak.Array) -> str:
+    """Return dataset, file and entries of a chunk, for messages."""
+    at = events.metadata
+    return f"{at['dataset']}: {at['filename']}[{at['entrystart']}:{at['entrystop']}]"
+
+
+def save_columns(folder: str, events: ak.Array, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Save the per-object output of a chunk into the folder of its dataset."""
+    ntuples.save_part(Path(folder) / events.metadata["dataset"], events.metadata, columns)

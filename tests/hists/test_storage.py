@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import Any
+
+import hist
+import numpy as np
+import pytest
+from hist import Hist
+
+from hepcalib import hists
+from hepcalib.exceptions import DataError, ShapeError
+
+
+def filled() -> dict[str, Hist[Any]]:
+    rng = np.random.default_rng(5)
+    values, weight = rng.uniform(0.0, 1.0, 200), rng.normal(1.0, 1.0, 200)
+    response = hists.response("true_energy", scales=["EM", "Best possible"])
+    hists.fill_response(response, scale="EM", values=100.0 * values, response=values, weight=weight)
+    score = hists.score("mu", taggers=["plain"])
+    hists.fill_score(
+        score, tagger="plain", label="signal", score=values, values=80 * values, weight=weight
+    )
+    return {"response_true_energy": response, "score_mu": score, "pull": hists.pull()}
+
+
+def test_json_round_trip_is_exact() -> None:
+    before = filled()
+    after = hists.from_json(hists.to_json(before))
+    assert list(after) == list(before)
+    for name, expected in before.items():
+        assert after[name] == expected
+        assert np.array_equal(after[name].view(flow=True), expected.view(flow=True))
+        for axis, original in zip(after[name].axes, expected.axes, strict=True):
+            assert (axis.name, axis.label) == (original.name, original.label)
+            assert axis.metadata == original.metadata
+
+
+def test_what_was_read_adds_to_what_was_written() -> None:
+    before = filled()["response_true_energy"]
+    after = hists.from_json(hists.to_json({"x": before}))["x"]
+    total = before + after
+    assert np.array_equal(total.values(flow=True), 2.0 * before.values(flow=True))
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', '{"a": {"uhi_schema": 1}}'])
+def test_other_text_is_refused(text: str) -> None:
+    with pytest.raises(DataError, match="not a JSON object of UHI histograms"):
+        hists.from_json(text)
+
+
+def test_projections_have_no_categories_and_keep_the_sum() -> None:
+    before = filled()
+    after = hists.projections(before)
+    assert "response_true_energy_EM" in after
+    assert "response_true_energy_Best_possible" in after
+    assert "score_mu_plain_signal" in after
+    for plain in after.values():
+        assert not any(isinstance(axis, hist.axis.StrCategory) for axis in plain.axes)
+        assert len(plain.axes) <= 3
+    expected = before["score_mu"].values(flow=True).sum()
+    parts = [plain for name, plain in after.items() if name.startswith("score_mu")]
+    # Sums of 200 doubles in another order.
+    assert np.isclose(sum(part.values(flow=True).sum() for part in parts), expected, rtol=1e-12)
+
+
+def test_projections_copy() -> None:
+    before = {"slices": hists.uncertainty_rapidity()}
+    after = hists.projections(before)["slices"]
+    hists.fill_uncertainty_rapidity(before["slices"], rapidity=[0.0], uncertainty=[0.1])
+    assert after.values().sum() == 0.0
+
+
+def test_projections_refuse_what_root_cannot_hold() -> None:
+    axes = [hist.axis.Regular(1, 0.0, 1.0, name=name) for name in "abcd"]
+    with pytest.raises(ShapeError, match="has 4 axes beside its categories"):
+        hists.projections({"x": hist.Hist(*axes)})
+    with pytest.raises(ShapeError, match="has 0 axes"):
+        hists.projections({"x": hist.Hist(hist.axis.StrCategory(["a"], name="a"))})
+
+
+def test_projections_refuse_two_of_one_name() -> None:
+    both = {"x": hists.spectrum(["a b", "a_b"])}
+    with pytest.raises(DataError, match="would be named 'x_a_b'"):
+        hists.projections(both)

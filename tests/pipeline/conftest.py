@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from hepcalib.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONFIGS = Path(__file__).parents[2] / "analysis_configs"
+
+
+def _reduced(name: str, folder: Path, *, workspace: Path | None = None) -> Path:
+    """Write a shipped configuration with small samples and short trainings; return its path."""
+    document = yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8"))
+    for sample in document.get("samples", {}).values():
+        if sample["kind"] == "topoclusters":
+            sample["clusters"] = 4000
+        else:
+            sample["events"] = 120
+    for model in document["models"].values():
+        if "training" in model:
+            model["training"] |= {"epochs": 3, "batch_size": 256}
+        if model.get("network", {}).get("name") == "Bayesian":
+            model["network"]["draws"] = 3
+    document["workspace"] = str(workspace or folder / "workspace")
+    document["run"] = {"executor": "iterative", "workers": 1, "chunk_size": 1500}
+    path = folder / name
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return path
+
+
+def _hepcalib(*arguments: str | Path) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="session")
+def hepcalib() -> Callable[..., Result]:
+    return _hepcalib
+
+
+@pytest.fixture(scope="session")
+def reduced() -> Callable[..., Path]:
+    return _reduced
+
+
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished reduced quickstart: quickstart.yaml, workspace and out."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    result = _hepcalib("run", _reduced("quickstart.yaml", folder), "--out", folder / "out")
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cms_file() -> Path:
+    shared = Path(__file__).parents[3] / "shared" / "data"
+    path = Path(os.environ.get("HEPCALIB_DATA", shared)) / "cms_nanoaodv15_ttbar.root"
+    if not path.exists():
+        pytest.skip(f"{path} is not there: set HEPCALIB_DATA to the folder of the example files")
+    return path

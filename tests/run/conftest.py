@@ -1,0 +1,161 @@
+"""Small files of jets and clusters, and processors that workers get by value."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import awkward as ak
+import cloudpickle
+import numpy as np
+import pytest
+from coffea.processor import ProcessorABC
+from hist import Hist
+
+from hepcalib import ntuples
+from hepcalib.run import Dataset, scan_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+# Workers cannot import a conftest: they get its classes with the work.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+class Counting(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
+    """A histogram of the published jet pT, and the number of jets, per dataset."""
+
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        jets = ak.flatten(ntuples.objects(events))
+        name = events.metadata["dataset"]
+        pt = np.asarray(jets.pt_published, dtype=np.float64)
+        histogram = Hist.new.Reg(50, 0, 500, name="pt").Weight()
+        histogram.fill(pt=pt, weight=np.asarray(jets.weight))
+        return {f"{name}/pt": histogram, f"{name}/jets": len(jets), f"{name}/sum": pt.sum()}
+
+
+class Failing(Counting):
+    """Raises an error in the chunk that starts at an entry."""
+
+    def __init__(self, entry: int, error: BaseException) -> None:
+        self.entry = entry
+        self.error = error
+
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        if events.metadata["entrystart"] == self.entry:
+            raise self.error
+        return super().process(events)
+
+
+class Killing(Counting):
+    """Kills the process that works on the chunk that starts at an entry."""
+
+    def __init__(self, entry: int, *, once: Path | None = None) -> None:
+        self.entry = entry
+        self.once = once
+
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        if events.metadata["entrystart"] == self.entry and not (self.once and self.once.exists()):
+            if self.once:
+                self.once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().process(events)
+
+
+class Threads(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
+    """The number of threads that the libraries of a worker may use."""
+
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        assert len(events)
+        return {"threads": {os.environ.get("OMP_NUM_THREADS")}}
+
+
+@pytest.fixture
+def counting() -> ProcessorABC:
+    return Counting()
+
+
+@pytest.fixture
+def failing() -> type[Failing]:
+    return Failing
+
+
+@pytest.fixture
+def killing() -> type[Killing]:
+    return Killing
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """The address of a dask scheduler with two workers."""
+    from distributed import LocalCluster
+
+    with LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
+    ) as local:
+        yield local.scheduler_address
+
+
+@pytest.fixture(params=["iterative", "futures", "dask"])
+def executor(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The arguments of `process` for each executor; that of dask shares one cluster."""
+    options: dict[str, Any] = {"executor": request.param}
+    if request.param == "futures":
+        options["workers"] = 2
+    if request.param == "dask":
+        options["address"] = request.getfixturevalue("cluster")
+    return options
+
+
+@pytest.fixture
+def threads() -> ProcessorABC:
+    return Threads()
+
+
+@pytest.fixture
+def small_jets(tmp_path: Path) -> Path:
+    """Thirty events of AK4 jets with weights of both signs."""
+    return _write_jets(tmp_path / "small.root", events=30, seed=3)
+
+
+@pytest.fixture
+def jets_file() -> Callable[..., Path]:
+    """What writes such files."""
+    return _write_jets
+
+
+@pytest.fixture
+def reference(data: Path) -> Dataset:
+    """The good one of the damaged files."""
+    return scan_dataset("reference", [data / "damaged" / "reference_zstd.root"], "nanoaod_ak4")
+
+
+def _write_jets(path: Path, *, events: int, seed: int) -> Path:
+    """Write events of AK4 jets in the layout of NanoAOD."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 4, events)
+    gen = rng.integers(0, 3, events)
+
+    def per_jet(low: float, high: float) -> ak.Array:
+        values = rng.uniform(low, high, counts.sum()).astype(np.float32)
+        return ak.unflatten(values, counts)
+
+    columns: dict[str, Any] = {
+        "run": np.ones(events, np.uint32),
+        "luminosityBlock": np.ones(events, np.uint32),
+        "event": np.arange(events, dtype=np.uint64),
+        "genWeight": rng.normal(1.0, 2.0, events).astype(np.float32),
+        "PV_npvs": rng.integers(10, 50, events).astype(np.uint8),
+        "Rho_fixedGridRhoFastjetAll": rng.uniform(10, 40, events).astype(np.float32),
+        "Jet_pt": per_jet(20, 500),
+        "Jet_eta": per_jet(-2.5, 2.5),
+        "Jet_phi": per_jet(-3.1, 3.1),
+        "Jet_mass": per_jet(1, 50),
+        "Jet_rawFactor": per_jet(0, 0.2),
+        "GenJet_pt": ak.unflatten(rng.uniform(20, 500, gen.sum()).astype(np.float32), gen),
+    }
+    ntuples.write(path, "Events", columns)
+    return path

@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import os
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from coffea.processor import ProcessorABC
+
+from hepcalib import ntuples
+from hepcalib.exceptions import ConfigError, NtupleError, RunError
+from hepcalib.run import Dataset, Result, process, scan_dataset
+from hepcalib.run.executors import cores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+LAYOUT = "nanoaod_ak4"
+EVENTS = 30
+
+
+@pytest.fixture
+def small(small_jets: Path) -> Dataset:
+    return scan_dataset("small", [small_jets], LAYOUT)
+
+
+@pytest.fixture
+def expected(small: Dataset, counting: ProcessorABC) -> Result:
+    """All of it in one chunk in this process."""
+    return process(counting, [small], chunk_size=EVENTS)
+
+
+def _assert_same(result: Result, expected: Result) -> None:
+    assert result.ledger.ok
+    assert list(result.output) == list(expected.output) == ["small/jets", "small/pt", "small/sum"]
+    assert result.output["small/jets"] == expected.output["small/jets"]
+    assert result.output["small/sum"] == pytest.approx(expected.output["small/sum"], rel=1e-12)
+    ours, theirs = result.output["small/pt"], expected.output["small/pt"]
+    assert np.allclose(ours.values(flow=True), theirs.values(flow=True), rtol=1e-12)
+    assert np.allclose(ours.variances(flow=True), theirs.variances(flow=True), rtol=1e-12)
+
+
+def test_the_whole_file_in_one_chunk(expected: Result, small_jets: Path) -> None:
+    jets = ntuples.read(small_jets, LAYOUT)
+    assert expected.output["small/jets"] == sum(len(event) for event in jets.pt.tolist())
+    assert expected.ledger.ok
+    account = expected.ledger.datasets["small"]
+    assert tuple(account.events) == (EVENTS, EVENTS, 0, 0)
+    assert tuple(account.chunks) == (1, 1, 0, 0)
+    assert account.sum_of_weights.processed == pytest.approx(
+        ntuples.scan(small_jets, LAYOUT).sum_of_weights, rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 100])
+def test_results_do_not_depend_on_executor_and_chunk_size(
+    small: Dataset,
+    counting: ProcessorABC,
+    expected: Result,
+    executor: dict[str, Any],
+    chunk_size: int,
+) -> None:
+    result = process(counting, [small], chunk_size=chunk_size, **executor)
+    _assert_same(result, expected)
+    account = result.ledger.datasets["small"]
+    assert account.events.processed == EVENTS
+    assert account.chunks.processed == max(1, round(EVENTS / chunk_size))
+    covered = [entry for c in result.processed for entry in range(c.start, c.stop)]
+    assert covered == list(range(EVENTS))
+
+
+def test_reference_numbers(reference: Dataset, counting: ProcessorABC) -> None:
+    result = process(counting, [reference], chunk_size=60)
+    assert result.output["reference/jets"] == 1636
+    assert result.output["reference/sum"] == pytest.approx(90113.914, rel=1e-6)
+    account = result.ledger.datasets["reference"]
+    assert tuple(account.events) == (200, 200, 0, 0)
+    assert account.sum_of_weights.processed == pytest.approx(70034, abs=0.01)
+
+
+def test_an_error_of_the_processor_costs_its_chunk_only(
+    small: Dataset, failing: Callable[..., ProcessorABC], executor: dict[str, Any]
+) -> None:
+    processor = failing(10, ValueError("no such jet"))
+    result = process(processor, [small], chunk_size=10, **executor)
+    account = result.ledger.datasets["small"]
+    assert tuple(account.events) == (30, 20, 0, 10)
+    assert tuple(account.chunks) == (3, 2, 0, 1)
+    (problem,) = account.problems
+    assert problem.file == small.files[0].path
+    assert problem.entries == (10, 20)
+    assert "ValueError: no such jet (at " in problem.reason
+    assert problem.sum_of_weights == pytest.approx(
+        ntuples.sum_of_weights(problem.file, LAYOUT, start=10, stop=20)
+    )
+    assert result.ledger.balanced
+    assert not result.ledger.ok
+    assert [chunk.start for chunk in result.processed] == [0, 20]
+
+
+def test_errors_of_the_processor_are_not_tolerated(
+    small: Dataset, failing: Callable[..., ProcessorABC]
+) -> None:
+    for error in (ValueError("bug"), FileNotFoundError(2, "no model"), SystemExit(0)):
+        result = process(failing(0, error), [small], chunk_size=10, tolerate=True)
+        assert tuple(result.ledger.datasets["small"].events) == (30, 20, 0, 10)
+
+
+def test_errors_of_the_processor_are_not_retried(small: Dataset) -> None:
+    class Once(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
+        calls = 0
+
+        def process(self, events: Any) -> Any:
+            self.calls += 1
+            message = f"no model for {len(events)} events"
+            raise OSError(message)
+
+    processor = Once()
+    process(processor, [small], chunk_size=EVENTS, retries=3)
+    assert processor.calls == 1
+
+
+def test_max_events_are_skipped_with_their_weights(small: Dataset, counting: ProcessorABC) -> None:
+    result = process(counting, [small], chunk_size=5, max_events=12)
+    account = result.ledger.datasets["small"]
+    assert tuple(account.events) == (30, 12, 18, 0)
+    assert tuple(account.chunks) == (3, 2, 1, 0)
+    (problem,) = account.problems
+    assert (problem.kind, problem.reason) == ("skipped", "beyond max_events")
+    assert problem.entries == (12, 30)
+    assert result.ledger.ok
+    path = small.files[0].path
+    assert account.sum_of_weights.skipped == pytest.approx(
+        ntuples.sum_of_weights(path, LAYOUT, start=12, stop=30)
+    )
+
+
+def test_files_without_entries_and_events_without_jets(
+    tmp_path: Path, small_jets: Path, counting: ProcessorABC
+) -> None:
+    with ntuples.open_events(small_jets, LAYOUT) as events:
+        names = [f for f in events.fields if f not in {"Jet", "GenJet"} and not f.startswith("n")]
+        columns = {name: events[name] for name in names}
+        empty = events.nJet == 0
+        ntuples.write(tmp_path / "none.root", "Events", {n: c[:0] for n, c in columns.items()})
+        ntuples.write(tmp_path / "bare.root", "Events", {n: c[empty] for n, c in columns.items()})
+    datasets = [scan_dataset(n, [tmp_path / f"{n}.root"], LAYOUT) for n in ("none", "bare")]
+    result = process(counting, datasets)
+    assert result.ledger.ok
+    assert result.output["none/jets"] == result.output["bare/jets"] == 0
+    assert result.output["none/pt"].sum(flow=True).value == 0
+    assert tuple(result.ledger.datasets["none"].events) == (0, 0, 0, 0)
+    assert result.ledger.datasets["bare"].events.processed > 0
+
+
+def test_datasets_keep_their_own_accounts(
+    tmp_path: Path, jets_file: Callable[..., Path], counting: ProcessorABC
+) -> None:
+    paths = [jets_file(tmp_path / f"{i}.root", events=10 + i, seed=i) for i in range(3)]
+    datasets = [scan_dataset("a", paths[:2], LAYOUT), scan_dataset("b", paths[2:], LAYOUT)]
+    result = process(counting, datasets, chunk_size=4)
+    assert tuple(result.ledger.datasets["a"].events) == (21, 21, 0, 0)
+    assert tuple(result.ledger.datasets["b"].events) == (12, 12, 0, 0)
+    assert {chunk.file_number for chunk in result.processed} == {0, 1, 2}
+
+
+def test_user_metadata_reach_the_processor(small_jets: Path) -> None:
+    class Metadata(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
+        def process(self, events: Any) -> Any:
+            keys = ("dataset", "year", "layout", "file_number", "entrystart")
+            return {"seen": {tuple(events.metadata[key] for key in keys)}}
+
+    dataset = scan_dataset("d", [small_jets], LAYOUT, metadata={"year": 2024})
+    result = process(Metadata(), [dataset], chunk_size=15)
+    assert result.output["seen"] == {("d", 2024, LAYOUT, 0, 0), ("d", 2024, LAYOUT, 0, 15)}
+
+
+def test_outputs_that_do_not_add_up_are_in_the_ledger(small: Dataset) -> None:
+    class Odd(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
+        def process(self, events: Any) -> Any:
+            return {"x": len(events) if events.metadata["entrystart"] else "text"}
+
+    result = process(Odd(), [small], chunk_size=10)
+    account = result.ledger.datasets["small"]
+    assert tuple(account.events) == (30, 0, 0, 30)
+    assert "the executor broke: TypeError" in account.problems[0].reason
+
+
+def test_a_processor_must_return_something(small: Dataset) -> None:
+    class Nothing(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
+        def process(self, events: Any) -> None:
+            assert len(events)
+
+    account = process(Nothing(), [small]).ledger.datasets["small"]
+    assert account.events.failed == EVENTS
+    assert "Nothing.process returned None" in account.problems[0].reason
+
+
+def test_a_file_that_changes_during_the_run_is_not_counted(
+    tmp_path: Path, jets_file: Callable[..., Path], counting: ProcessorABC
+) -> None:
+    path = jets_file(tmp_path / "a.root", events=10, seed=1)
+    dataset = scan_dataset("d", [path], LAYOUT)
+    jets_file(path, events=10, seed=2)
+    account = process(counting, [dataset]).ledger.datasets["d"]
+    assert tuple(account.events) == (10, 0, 0, 10)
+    assert "the file changed during the run" in account.problems[0].reason
+
+
+def test_a_file_that_vanishes_keeps_its_counts(
+    tmp_path: Path, jets_file: Callable[..., Path], counting: ProcessorABC
+) -> None:
+    path = jets_file(tmp_path / "a.root", events=10, seed=1)
+    dataset = scan_dataset("d", [path], LAYOUT)
+    path.unlink()
+    result = process(counting, [dataset], chunk_size=4, max_events=8)
+    account = result.ledger.datasets["d"]
+    assert tuple(account.events) == (10, 0, 2, 8)
+    assert result.ledger.balanced
+    assert account.sum_of_weights.expected == dataset.files[0].sum_of_weights
+    assert "cannot be opened: No such file" in account.problems[0].reason
+
+
+def test_read_errors_are_tried_again(
+    small: Dataset,
+    counting: ProcessorABC,
+    expected: Result,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hepcalib.run.work._BACK_OFF", 0.001)
+    opened, left = ntuples.open_events, [3]
+
+    def hiccup(*arguments: Any, **options: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            message = "small.root: cannot be opened"
+            raise NtupleError(message) from OSError("Operation expired")
+        return opened(*arguments, **options)
+
+    monkeypatch.setattr(ntuples, "open_events", hiccup)
+    _assert_same(process(counting, [small], retries=3), expected)
+    left[0] = 3
+    account = process(counting, [small], retries=2).ledger.datasets["small"]
+    assert account.events.failed == EVENTS
+    assert account.problems[0].reason.endswith("[3 attempts]")
+
+
+def test_progress_is_counted_and_nothing_printed(
+    small: Dataset,
+    threads: ProcessorABC,
+    executor: dict[str, Any],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    seen: list[tuple[int, int]] = []
+    options = {"chunk_size": 10, "progress": lambda n, of: seen.append((n, of)), **executor}
+    result = process(threads, [small], **options)
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert capfd.readouterr() == ("", "")
+    if executor["executor"] == "futures":  # two workers share the cores
+        share = max(1, cores() // 2)
+        asked = int(os.environ.get("OMP_NUM_THREADS", share))
+        assert result.output["threads"] == {str(min(share, asked))}
+
+
+def test_the_bar_goes_to_stderr(
+    small: Dataset, counting: ProcessorABC, capfd: pytest.CaptureFixture[str]
+) -> None:
+    process(counting, [small], chunk_size=10, progress=True)
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert "100%" in captured.err
+
+
+def test_postprocess_finishes_the_sum(small: Dataset) -> None:
+    class Mean(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
+        def process(self, events: Any) -> Any:
+            return {"events": len(events), "chunks": 1}
+
+        def postprocess(self, accumulator: Any) -> Any:
+            return {"mean": accumulator["events"] / accumulator["chunks"]}
+
+    assert process(Mean(), [small], chunk_size=10).output == {"mean": 10.0}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"executor": "iterativ"},
+        {"workers": 0, "executor": "futures"},
+        {"retries": -1},
+        {"chunk_size": 0},
+    ],
+)
+def test_mistaken_options(small: Dataset, counting: ProcessorABC, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        process(counting, [small], **options)
+
+
+def test_no_scheduler_at_the_address(
+    small: Dataset, counting: ProcessorABC, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hepcalib.run import cluster
+
+    monkeypatch.setattr(cluster, "_CONNECT", 1)
+    with pytest.raises(RunError, match=r"dask scheduler tcp://127.0.0.1:9: no answer"):
+        process(counting, [small], executor="dask", address="tcp://127.0.0.1:9")
+
+
+def test_several_files_add_up(
+    tmp_path: Path, jets_file: Callable[..., Path], counting: ProcessorABC
+) -> None:
+    paths = [jets_file(tmp_path / f"{i}.root", events=n, seed=i) for i, n in enumerate((9, 0, 20))]
+    result = process(counting, [scan_dataset("d", paths, LAYOUT)], chunk_size=6)
+    totals = [ntuples.scan(path, LAYOUT) for path in paths]
+    account = result.ledger.datasets["d"]
+    assert tuple(account.events) == (29, 29, 0, 0)
+    assert account.sum_of_weights.processed == pytest.approx(
+        sum(total.sum_of_weights for total in totals), rel=1e-12
+    )
+    assert result.output["d/jets"] == sum(
+        len(event)
+        for path in paths
+        for event in ntuples.read(path, LAYOUT, columns=["pt"]).pt.tolist()
+    )

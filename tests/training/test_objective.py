@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from hepcalib import losses
+from hepcalib.batch import Batch
+from hepcalib.models import MLP, Bayesian, BernoulliHead, NormalHead
+from hepcalib.training import Examples, TrainingOptions
+from hepcalib.training.objective import Objective
+
+
+@pytest.fixture
+def examples() -> Examples:
+    generator = torch.Generator().manual_seed(6)
+    features = torch.randn(200, 2, generator=generator)
+    background = torch.rand(200, generator=generator) < 0.5
+    return Examples(
+        batch=Batch(features=features),
+        target=(~background).float(),
+        weight=torch.rand(200, generator=generator),
+        nuisance=features[:, 0] + torch.randn(200, generator=generator),
+        background=background,
+    )
+
+
+PENALISED = TrainingOptions(penalty="distance_correlation", penalty_strength=8.0)
+
+
+def tagger() -> MLP:
+    torch.manual_seed(7)
+    model = MLP(features=2, hidden=(8,), head=BernoulliHead())
+    torch.nn.init.normal_(next(model.parameters()))
+    return model
+
+
+def test_weighted_likelihood_is_the_sum_over_rows(examples: Examples) -> None:
+    model = tagger()
+    assert examples.weight is not None
+    nll = Objective(model, TrainingOptions(), rows=200).terms(examples).nll
+    logits = model.outputs(examples.batch).squeeze(1)
+    each = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, examples.target, reduction="none"
+    )
+    expected = (examples.weight * each).sum() / 200
+    assert nll.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_penalty_sees_the_background_only(examples: Examples) -> None:
+    model = tagger()
+    objective = Objective(model, PENALISED, rows=200)
+    score = model(examples.batch).mean
+    assert examples.background is not None
+    assert examples.nuisance is not None
+    assert examples.weight is not None
+    mask = examples.background
+    expected = losses.distance_correlation(
+        score[mask], examples.nuisance[mask], weight=examples.weight[mask]
+    )
+    assert objective.terms(examples).penalty.item() == pytest.approx(expected.item(), rel=1e-5)
+    # the weights are normalised after the mask, and the signal's nuisance does not matter
+    scaled = examples._replace(
+        weight=torch.where(mask, 3 * examples.weight, 100.0),
+        nuisance=torch.where(mask, examples.nuisance, math.nan),
+    )
+    assert objective.terms(scaled).penalty.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_penalty_reaches_the_parameters(examples: Examples) -> None:
+    model = tagger()
+    Objective(model, PENALISED, rows=200).terms(examples).penalty.backward()  # type: ignore[no-untyped-call]
+    assert all(
+        parameter.grad is not None and bool((parameter.grad != 0).any())
+        for name, parameter in model.named_parameters()
+        if "weight" in name
+    )
+
+
+def test_too_little_background_gives_no_penalty(examples: Examples) -> None:
+    objective = Objective(tagger(), PENALISED, rows=200)
+    only_one = examples._replace(background=torch.arange(200) == 5)
+    assert objective.terms(only_one).penalty.item() == 0.0
+
+
+def test_kl_is_divided_by_the_training_sample(examples: Examples) -> None:
+    model = Bayesian(MLP(features=2, hidden=(8,), head=NormalHead()))
+    terms = Objective(model, TrainingOptions(), rows=5000).terms(examples)
+    assert terms.kl_per_example.item() == pytest.approx(model.kl().item() / 5000, rel=1e-6)
+    plain = Objective(model.model, TrainingOptions(), rows=5000)
+    assert plain.kl_per_example().item() == 0.0
+
+
+def test_strength_rises_linearly_to_its_full_value() -> None:
+    options = TrainingOptions(
+        penalty="distance_correlation", penalty_strength=8.0, penalty_warmup_epochs=3
+    )
+    objective = Objective(tagger(), options, rows=200)
+    assert [objective.strength(epoch) for epoch in range(5)] == [2.0, 4.0, 6.0, 8.0, 8.0]
+    assert Objective(tagger(), TrainingOptions(penalty_strength=8.0), rows=200).strength(9) == 0.0

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pickle
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from hepcalib.exceptions import ConfigError
+from hepcalib.training import TrainingOptions
+from hepcalib.training.options import SCHEDULES, learning_rate_factor
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0; needed: at least 1"),
+        ({"batch_size": -1}, "batch_size is -1"),
+        ({"patience": 0}, "patience is 0"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0; needed: positive"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"gradient_clip": float("inf")}, "gradient_clip is inf"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1; needed: at least 0"),
+        ({"schedule": "cosin"}, "Did you mean 'cosine'"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"penalty": "distance_corelation"}, "Did you mean 'distance_correlation'"),
+        (
+            {"penalty": "distance_correlation", "penalty_warmup_epochs": 5, "epochs": 5},
+            "penalty_warmup_epochs is 5 of 5 epochs",
+        ),
+    ],
+)
+def test_impossible_options_are_refused(keywords: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainingOptions(**keywords)
+
+
+def test_options_are_frozen_comparable_and_picklable() -> None:
+    options = TrainingOptions(epochs=3, penalty="distance_correlation", penalty_strength=10.0)
+    assert pickle.loads(pickle.dumps(options)) == options
+    with pytest.raises(AttributeError):
+        options.epochs = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_learning_rate_stays_in_range_and_is_continuous(schedule: str) -> None:
+    factors = [learning_rate_factor(schedule, step / 1000) for step in range(1001)]
+    assert max(factors) == pytest.approx(1.0)
+    assert min(factors) >= 0.0
+    # no step is larger than the steepest slope of a half cosine over 30 % of the training
+    assert max(abs(b - a) for a, b in pairwise(factors)) < 0.0053
+
+
+def test_learning_rate_at_the_ends() -> None:
+    assert learning_rate_factor("one_cycle", 0.0) == pytest.approx(1 / 25)
+    assert learning_rate_factor("one_cycle", 0.3) == pytest.approx(1.0)
+    assert learning_rate_factor("one_cycle", 1.0) == pytest.approx(1e-4)
+    assert learning_rate_factor("cosine", 0.5) == pytest.approx(0.5)
+    assert learning_rate_factor("cosine", 1.0) == pytest.approx(0.0)
+    assert learning_rate_factor("constant", 1.0) == 1.0
