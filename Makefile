@@ -23,7 +23,11 @@ lint: $(VENV)/.dev-installed
 	$(BIN)/mypy
 
 validate: $(VENV)/.test-installed
-	$(BIN)/python benchmarks/validate.py
+	mkdir -p out/validation
+	-HEPCALIB_VALIDATION_FOLDER=out/validation $(BIN)/pytest -m validation \
+		--junitxml out/validation/report.xml
+	$(BIN)/python docs/make_validation.py out/validation/report.xml docs/validation.md
+	! grep -q 'errors="[1-9]\|failures="[1-9]' out/validation/report.xml
 
 clean:
 	rm -rf $(VENV) out .hepcalib

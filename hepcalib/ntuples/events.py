@@ -55,8 +55,7 @@ def open_events(
         check_branches(path, tree, needed if offered is None else needed & offered)
         first, last, _ = slice(start, stop).indices(int(tree.num_entries))
         last = max(first, last)
-        described = {
-            **(metadata or {}),
+        origin = {
             "filename": str(path),
             "treename": found.tree,
             "fileuuid": str(file.file.uuid),
@@ -64,7 +63,6 @@ def open_events(
             "entrystop": last,
             "layout": found.name,
         }
-        options = {} if offered is None else {"filter_name": sorted(offered)}
         try:
             events = NanoEventsFactory.from_root(
                 file,
@@ -73,8 +71,8 @@ def open_events(
                 entry_start=first,
                 entry_stop=last,
                 schemaclass=schema_of(found),
-                metadata=described,
-                iteritems_options=options,
+                metadata={**(metadata or {}), **origin},
+                iteritems_options={} if offered is None else {"filter_name": sorted(offered)},
                 access_log=access_log,
             ).events()
         except Exception as error:

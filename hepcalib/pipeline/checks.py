@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from hepcalib import bundles, losses
 from hepcalib.config.schema import BundleFile, ModelConfig
 from hepcalib.exceptions import BundleError, ConfigError, suggestion
-from hepcalib.features import Inputs
 from hepcalib.models import BernoulliHead
 from hepcalib.ntuples import LAYOUTS
 from hepcalib.pipeline.analyses import check_arguments, outline
 from hepcalib.pipeline.inputs import dataset_files, dataset_layout
-from hepcalib.pipeline.training import bundle_path, is_up_to_date, network
+from hepcalib.pipeline.learnable import unfitted_inputs
+from hepcalib.pipeline.training import bundle_path, is_up_to_date, network, training_options
 
 if TYPE_CHECKING:
     from hepcalib.config import Loaded
@@ -62,11 +62,12 @@ def _check_model(loaded: Loaded, name: str, model: ModelConfig) -> None:
             raise loaded.error(("models", name, "object"), msg)
         if model.penalty is not None:
             _check_penalty(loaded, name, model.penalty, layout)
-    try:
-        Inputs(features=model.inputs.features, constituents=model.inputs.constituents)
-    except ConfigError as error:
-        raise loaded.error(("models", name, "inputs"), str(error)) from error
-    _check_network(loaded, name, model)
+    builders = {"inputs": unfitted_inputs, "training": training_options, "network": _network}
+    for key, build in builders.items():
+        try:
+            build(model)
+        except ConfigError as error:
+            raise loaded.error(("models", name, key), str(error)) from error
     if is_up_to_date(loaded, name):
         bundles.load(bundle_path(loaded, name))
 
@@ -81,15 +82,11 @@ def _check_penalty(loaded: Loaded, name: str, penalty: Penalty, layout: Layout) 
         raise loaded.error(("models", name, "penalty", "nuisance"), msg)
 
 
-def _check_network(loaded: Loaded, name: str, model: ModelConfig) -> None:
-    key = ("models", name, "network")
-    try:
-        head = network(model).head
-    except ConfigError as error:
-        raise loaded.error(key, str(error)) from error
+def _network(model: ModelConfig) -> None:
+    head = network(model).head
     if isinstance(head, BernoulliHead) != (model.kind == "tagger"):
-        msg = f"a {model.kind} with a {type(head).__name__}; taggers have a BernoulliHead"
-        raise loaded.error(key, f"{msg}, response models another one")
+        msg = f"a {model.kind} with a {type(head).__name__}; a tagger has a BernoulliHead, only it"
+        raise ConfigError(msg)
 
 
 def _check_objects(loaded: Loaded, name: str) -> None:

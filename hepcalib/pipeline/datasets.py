@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 from hepcalib import bundles, run
 from hepcalib.config.schema import BundleFile
 from hepcalib.exceptions import NtupleError
-from hepcalib.features import Inputs
 from hepcalib.pipeline.analyses import outline
 from hepcalib.pipeline.inputs import dataset_files, dataset_layout
+from hepcalib.pipeline.learnable import unfitted_inputs
 from hepcalib.pipeline.samples import declared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hepcalib.config import Loaded
+    from hepcalib.features import Inputs
 
 __all__ = ["refuse_bad_files", "scan_datasets"]
 
@@ -79,4 +80,4 @@ def _inputs(loaded: Loaded, name: str) -> Inputs:
     model = loaded.config.models[name]
     if isinstance(model, BundleFile):
         return bundles.load(model.bundle).inputs
-    return Inputs(features=model.inputs.features, constituents=model.inputs.constituents)
+    return unfitted_inputs(model)

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from hepcalib.config import Loaded
     from hepcalib.config.schema import ModelConfig
 
-__all__ = ["Learnable", "flat_weights", "learnable", "needed_columns", "validation_mask"]
+__all__ = [
+    "Learnable",
+    "flat_weights",
+    "learnable",
+    "needed_columns",
+    "unfitted_inputs",
+    "validation_mask",
+]
 
 _RESPONSE = {"cluster": ("energy", "true_energy"), "jet": ("pt", "gen_pt")}
 _WANTED = {
@@ -38,10 +45,18 @@ class Learnable(NamedTuple):
     identity: NDArray[np.int64]
 
 
+def unfitted_inputs(config: ModelConfig) -> Inputs:
+    """Return the inputs of a model, before they have seen a sample.
+
+    Raises:
+        ConfigError: if a feature is unknown or of something else.
+    """
+    return Inputs(features=config.inputs.features, constituents=config.inputs.constituents)
+
+
 def needed_columns(config: ModelConfig) -> set[str]:
     """Return the standard columns that a training reads."""
-    inputs = Inputs(features=config.inputs.features, constituents=config.inputs.constituents)
-    needed = inputs.needs | {"event"}
+    needed = unfitted_inputs(config).needs | {"event"}
     if config.kind == "tagger":
         needed |= {"label"}
     else:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
+
+from hepcalib.exceptions import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +34,7 @@ def each(task: Task, names: Sequence[str], *, workers: int, report: Report) -> N
 
     Raises:
         HepcalibError: the first error of a task; the others are finished before.
+        RunError: if a process dies.
     """
     if workers == 1 or len(names) <= 1:
         for name in names:
@@ -47,8 +51,12 @@ def each(task: Task, names: Sequence[str], *, workers: int, report: Report) -> N
             _, pending = wait(pending, timeout=_POLL)
             _pass_on(queue, report)
     _pass_on(queue, report)
-    for future in futures:
-        future.result()
+    try:
+        for future in futures:
+            future.result()
+    except BrokenProcessPool as error:
+        msg = f"a process that worked on one of {', '.join(names)} died; was there enough memory?"
+        raise RunError(msg) from error
 
 
 def _pass_on(queue: Queue[tuple[str, int, int]], report: Report) -> None:

@@ -45,7 +45,7 @@ def sample_digest(sample: Sample) -> str:
 
 def sample_path(config: Config, name: str) -> Path:
     """Return the file that holds, or will hold, the sample of this name."""
-    folder = Path(config.workspace) / "samples"
+    folder = Path(config.workspace).absolute() / "samples"
     return folder / f"{name}-{sample_digest(config.samples[name])[:12]}.root"
 
 

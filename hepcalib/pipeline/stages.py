@@ -17,6 +17,7 @@ from rich.progress import (
 from rich.table import Table
 
 from hepcalib import bundles, ntuples, plots
+from hepcalib.config.schema import ModelConfig
 from hepcalib.exceptions import RunError
 from hepcalib.inference import Handle
 from hepcalib.pipeline import analyses as joined
@@ -30,7 +31,7 @@ from hepcalib.run import process as run_processor
 from hepcalib.study import Studied, Study, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -52,9 +53,10 @@ def show_plan(loaded: Loaded, *, console: Console) -> None:
     """Check the configuration and its inputs, and print what a run would do."""
     check(loaded)
     table = Table("step", "name", "state", title=loaded.config.name)
-    missing = missing_samples(loaded.config)
+    missing, wanted = missing_samples(loaded.config), _wanted_samples(loaded)
     for name in loaded.config.samples:
-        table.add_row("simulate", name, "to do" if name in missing else "up to date")
+        state = "up to date" if name not in missing else "to do"
+        table.add_row("simulate", name, state if name in wanted else "not needed")
     for name in loaded.config.models:
         table.add_row("train", name, "up to date" if is_up_to_date(loaded, name) else "to do")
     for name, analysis in loaded.config.analyses.items():
@@ -76,11 +78,11 @@ def run(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
             train before they are; if not, the others are processed and the ledger has the reasons.
     """
     check(loaded)
-    if missing_samples(loaded.config) or _untrained(loaded):
+    if _wanted_samples(loaded) & set(missing_samples(loaded.config)) or _untrained(loaded):
         given = [n for n in _used_datasets(loaded) if loaded.config.datasets[n].sample is None]
         for checksum in (False, True):  # first what answers at once
             refuse_bad_files(scan_datasets(loaded, names=given, checksum=checksum))
-        simulate(loaded, console=console)
+        _simulate(loaded, sorted(_wanted_samples(loaded)), console=console)
         train(loaded, console=console)
     outcome = process(loaded, out=out, console=console)
     plot(loaded, out=out, console=console)
@@ -88,10 +90,15 @@ def run(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
 
 
 def simulate(loaded: Loaded, *, console: Console) -> None:
-    """Make the samples that are not there yet."""
+    """Make all declared samples that are not there yet."""
     check(loaded)
+    _simulate(loaded, loaded.config.samples, console=console)
+
+
+def _simulate(loaded: Loaded, names: Iterable[str], *, console: Console) -> None:
+    missing = missing_samples(loaded.config)
     with _bars(console) as bars:
-        for name in missing_samples(loaded.config):
+        for name in (name for name in names if name in missing):
             task = bars.add_task(f"simulate {name}", total=None)
             ensure_sample(
                 loaded.config,
@@ -129,11 +136,11 @@ def process(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
     handles = _handles(loaded)
     config = loaded.config
     datasets = scan_datasets(loaded, names=_used_datasets(loaded), checksum=True)
-    columns = {name: out / "columns" / name for name in config.analyses}
-    shutil.rmtree(out / "columns", ignore_errors=True)
+    folder = (out / "columns").absolute()
+    shutil.rmtree(folder, ignore_errors=True)
     processor = joined.Joined(
         {
-            name: joined.build(loaded, name, handles=handles, columns=columns[name])
+            name: joined.build(loaded, name, handles=handles, columns=folder / name)
             for name in config.analyses
         },
         datasets={name: analysis.datasets for name, analysis in config.analyses.items()},
@@ -158,7 +165,7 @@ def process(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
         datasets=datasets,
         handles=handles,
     )
-    _merge_columns(out / "columns", result.processed, config)
+    _merge_columns(folder, result.processed, config)
     console.print(_ledger_table(result.ledger))
     return Outcome(result.ledger, result.ledger.complaint())
 
@@ -166,6 +173,7 @@ def process(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
 def plot(loaded: Loaded, *, out: Path, console: Console) -> None:
     """Compute the metrics and draw the figures from the histograms in the output directory."""
     histograms = read_histograms(out)
+    shutil.rmtree(out / "figures", ignore_errors=True)
     metrics = {}
     table = Table("analysis", "quantity", "value")
     for name in loaded.config.analyses:
@@ -205,21 +213,27 @@ def _merge_columns(folder: Path, processed: Sequence[Chunk], config: Config) -> 
 
 
 def _handles(loaded: Loaded) -> dict[str, Handle]:
-    handles = {}
-    for name in loaded.config.models:
-        if not is_up_to_date(loaded, name):
-            msg = f"model '{name}' has no up-to-date bundle; run `hepcalib train` first"
-            raise RunError(msg)
-        bundle = bundles.load(bundle_path(loaded, name))
-        handles[name] = Handle(path=str(bundle.path), sha256=bundle.sha256)
-    return handles
+    untrained = _untrained(loaded)
+    if untrained:
+        msg = f"no up-to-date bundle of {', '.join(untrained)}; run `hepcalib train` first"
+        raise RunError(msg)
+    return {name: Handle.of(bundle_path(loaded, name)) for name in loaded.config.models}
 
 
 def _need_samples(loaded: Loaded) -> None:
-    missing = missing_samples(loaded.config)
+    missing = _wanted_samples(loaded) & set(missing_samples(loaded.config))
     if missing:
-        msg = f"samples not simulated yet: {', '.join(missing)}; run `hepcalib simulate` first"
+        names = ", ".join(sorted(missing))
+        msg = f"samples not simulated yet: {names}; run `hepcalib simulate` first"
         raise RunError(msg)
+
+
+def _wanted_samples(loaded: Loaded) -> set[str]:
+    """Return the samples that are read: by an analysis, or to train a model that is missing."""
+    models = [loaded.config.models[name] for name in _untrained(loaded)]
+    trained_on = [d for m in models if isinstance(m, ModelConfig) for d in m.datasets]
+    read = [loaded.config.datasets[name].sample for name in [*_used_datasets(loaded), *trained_on]]
+    return {sample for sample in read if sample is not None}
 
 
 def _untrained(loaded: Loaded) -> list[str]:

@@ -11,10 +11,15 @@ import torch
 from hepcalib import bundles, models
 from hepcalib.config.schema import BundleFile, ModelConfig
 from hepcalib.exceptions import DataError, NtupleError, ShapeError, TrainingError
-from hepcalib.features import Inputs
 from hepcalib.pipeline.digests import code_digest, digest, versions
 from hepcalib.pipeline.inputs import dataset_files, dataset_layout
-from hepcalib.pipeline.learnable import Learnable, learnable, needed_columns, validation_mask
+from hepcalib.pipeline.learnable import (
+    Learnable,
+    learnable,
+    needed_columns,
+    unfitted_inputs,
+    validation_mask,
+)
 from hepcalib.pipeline.samples import sample_digest
 from hepcalib.run import scan_dataset
 from hepcalib.training import Examples, TrainingOptions, train
@@ -25,10 +30,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hepcalib.config import Loaded
+    from hepcalib.features import Inputs
     from hepcalib.models import Model
     from hepcalib.training import History
 
-__all__ = ["bundle_path", "ensure_bundle", "is_up_to_date", "network"]
+__all__ = ["bundle_path", "ensure_bundle", "is_up_to_date", "network", "training_options"]
 
 _ROOMS = (
     "ragged",
@@ -52,6 +58,20 @@ def network(config: ModelConfig, target: NDArray[np.float32] | None = None) -> M
     return models.build(_completed(config.network, config, target))
 
 
+def training_options(config: ModelConfig) -> TrainingOptions:
+    """Return the options of the training loop.
+
+    Raises:
+        ConfigError: if they contradict each other.
+    """
+    chosen = config.training.model_dump(exclude={"validation_fraction"})
+    if config.penalty is not None:
+        chosen["penalty"] = config.penalty.name
+        chosen["penalty_strength"] = config.penalty.strength
+        chosen["penalty_warmup_epochs"] = config.penalty.warmup_epochs
+    return TrainingOptions(**chosen)
+
+
 def bundle_path(loaded: Loaded, name: str) -> Path:
     """Return the folder that holds, or will hold, the trained model of this name."""
     model = loaded.config.models[name]
@@ -63,7 +83,7 @@ def bundle_path(loaded: Loaded, name: str) -> Path:
         code_digest(*_ROOMS),
         versions("torch", "numpy"),
     )
-    return Path(loaded.config.workspace) / "bundles" / f"{name}-{determines[:12]}"
+    return Path(loaded.config.workspace).absolute() / "bundles" / f"{name}-{determines[:12]}"
 
 
 def is_up_to_date(loaded: Loaded, name: str) -> bool:
@@ -140,7 +160,7 @@ def _trained(
             "validate with; more events are needed"
         )
         raise TrainingError(msg)
-    inputs = Inputs(features=config.inputs.features, constituents=config.inputs.constituents)
+    inputs = unfitted_inputs(config)
     raw = inputs.extract(examples.objects)
     inputs.fit(raw.select(training_rows))
     everything = Examples(
@@ -156,7 +176,7 @@ def _trained(
         model,
         everything.select(training_rows),
         everything.select(validation_rows),
-        options=_options(config),
+        options=training_options(config),
         progress=progress,
     )
     counts = {"training": len(training_rows), "validation": len(validation_rows)}
@@ -176,15 +196,6 @@ def _completed(
         measured = {"shift": float(target.mean()), "scale": float(target.std()) or 1.0}
         filled["head"] = {**measured, **filled["head"]}
     return filled
-
-
-def _options(config: ModelConfig) -> TrainingOptions:
-    chosen = config.training.model_dump(exclude={"validation_fraction"})
-    if config.penalty is not None:
-        chosen["penalty"] = config.penalty.name
-        chosen["penalty_strength"] = config.penalty.strength
-        chosen["penalty_warmup_epochs"] = config.penalty.warmup_epochs
-    return TrainingOptions(**chosen)
 
 
 def _dataset_digest(loaded: Loaded, name: str, model: ModelConfig) -> str:

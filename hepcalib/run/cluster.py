@@ -10,7 +10,6 @@ from coffea.processor import DaskExecutor
 from hepcalib.exceptions import ConfigError, RunError
 from hepcalib.run.chunks import Chunk
 from hepcalib.run.executors import added, gather, limited_environment
-from hepcalib.run.shipping import shipped
 from hepcalib.run.work import lost
 
 if TYPE_CHECKING:
@@ -52,8 +51,7 @@ def dask(
     """
     failed: Report = {}
     waiting = list(chunks)
-    threads = work.threads or 1
-    with shipped(work.processor), _client(workers, address, threads=threads) as client:
+    with _client(workers, address, threads=work.threads or 1) as client:
         for _ in range(_GIVE_UP):
             report = _attempt(_Counted(client, tick), waiting, work)
             fatal = [chunk for chunk in waiting if chunk.key in report.get("fatal", {})]

@@ -77,12 +77,13 @@ class _Pool(concurrent.futures.Executor):
         outer: concurrent.futures.Future[Report] = concurrent.futures.Future()
 
         def finish(inner: concurrent.futures.Future[Report]) -> None:
+            if inner.cancelled():  # by an interrupt, which nobody waits after
+                return
             error = inner.exception()
-            if error is None:
+            report = inner.result() if error is None else _without_result(chunk, error)
+            outer.set_result(report)
+            if "broken" not in report:
                 self._tick()
-                outer.set_result(inner.result())
-            else:
-                outer.set_result(_without_result(chunk, error))
 
         try:
             self._pool.submit(work, chunk).add_done_callback(finish)
@@ -90,9 +91,9 @@ class _Pool(concurrent.futures.Executor):
             outer.set_result(_without_result(chunk, error))
         return outer
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the worker processes."""
-        self._pool.shutdown(wait=wait, kill_workers=cancel_futures)
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """End the worker processes; after an interrupt do not wait for what they are doing."""
+        self._pool.shutdown(wait=True, kill_workers=error is not None)
 
 
 def _without_result(chunk: Chunk, error: BaseException) -> Report:

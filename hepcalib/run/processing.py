@@ -11,6 +11,7 @@ from hepcalib.exceptions import ConfigError
 from hepcalib.run.accounting import account
 from hepcalib.run.chunks import Chunk, plan
 from hepcalib.run.executors import cores, execute
+from hepcalib.run.shipping import packed
 from hepcalib.run.work import Work
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def process(
     Args:
         processor: Anything whose `process(events)` returns what adds up: a dict of Hist, numbers
             or sets. Events are virtual NanoEvents in the schema of the dataset's layout. Workers
-            of dask get the code of a processor that is not in an installed package.
+            get the code of a processor that is not in an installed package.
         datasets: What to process, from `scan_dataset`.
         executor: `iterative` in this process, `futures` in local processes, or `dask`.
         workers: Worker processes of futures and of a local dask cluster; None is one per core.
@@ -70,14 +71,18 @@ def process(
 
     Raises:
         ConfigError: for an unknown executor or a number out of range.
-        RunError: if the dask scheduler does not answer.
+        RunError: if the dask scheduler does not answer, or workers cannot get the processor.
     """
     for name, value, least in (("workers", workers, 1), ("retries", retries, 0)):
         if value is not None and value < least:
             msg = f"{name} = {value}: it must be at least {least}"
             raise ConfigError(msg)
     planned = plan(datasets, chunk_size=chunk_size, max_events=max_events)
-    work = Work(processor, retries=retries, threads=_threads(executor, workers, address))
+    work = Work(
+        processor if executor == "iterative" else packed(processor),
+        retries=retries,
+        threads=_threads(executor, workers, address),
+    )
     with _ticking(progress, len(planned.chunks)) as tick:
         report = execute(
             work,

@@ -1,53 +1,65 @@
-"""Code of the user for workers on other machines, which cannot import it."""
+"""Processors as bytes that workers can unpack, also those whose code they cannot import."""
 
 from __future__ import annotations
 
+import pickle
 import sys
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 from coffea.processor import ProcessorABC
 
+from hepcalib.exceptions import RunError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["shipped"]
+__all__ = ["packed", "unpacked"]
 
 _OURS = frozenset({"hepcalib", "processors"})
 
 
-@contextmanager
-def shipped(processor: ProcessorABC) -> Iterator[tuple[str, ...]]:
-    """Send the modules of a processor with the work, unless they are installed packages.
+def packed(processor: ProcessorABC) -> bytes:
+    """Return a processor as bytes, with its code unless that is in an installed package.
 
-    That is the module, or the whole package, of the processor's class and of the processors among
-    its attributes. What else such a module imports must be importable where it runs, and a cache
-    in it is filled anew for every chunk: models are cached by hepcalib.
+    The code is the module, or the whole package, of the processor's class and of the processors
+    among its attributes. What else it imports must be importable where it runs, and a cache in it
+    belongs to the unpacked copy: models are cached by hepcalib.
 
-    Yields:
-        The names of the top-level modules that travel.
+    Raises:
+        RunError: if it cannot be pickled.
     """
-    tops = {type(part).__module__.partition(".")[0] for part in _processors(processor)}
-    installed = packages_distributions()
-    names = tuple(
-        sorted(
-            name
-            for name in tops
-            if name not in installed
-            and name not in sys.stdlib_module_names
-            and name not in _OURS
-            and name in sys.modules
+    try:
+        with _by_value(processor):
+            return bytes(cloudpickle.dumps(processor))
+    except Exception as error:
+        msg = (
+            f"{type(processor).__name__} cannot be sent to workers: {error}; a processor may keep "
+            "only what can be pickled, such as numbers, names and handles of models"
         )
-    )
-    already = cloudpickle.list_registry_pickle_by_value()
+        raise RunError(msg) from error
+
+
+@lru_cache(maxsize=4)
+def unpacked(payload: bytes) -> ProcessorABC:
+    """Return the processor; a worker unpacks it once, not for every chunk."""
+    return pickle.loads(payload)
+
+
+@contextmanager
+def _by_value(processor: ProcessorABC) -> Iterator[None]:
+    """Let cloudpickle take along the modules of a processor that are not installed."""
+    tops = {type(part).__module__.partition(".")[0] for part in _processors(processor)}
+    here = tops & set(sys.modules)
+    foreign = here - set(packages_distributions()) - sys.stdlib_module_names - _OURS
     with ExitStack() as stack:
-        for name in names:
-            if name not in already and name != "__main__":
-                cloudpickle.register_pickle_by_value(sys.modules[name])
-                stack.callback(cloudpickle.unregister_pickle_by_value, sys.modules[name])
-        yield names
+        for name in sorted(foreign - cloudpickle.list_registry_pickle_by_value() - {"__main__"}):
+            cloudpickle.register_pickle_by_value(sys.modules[name])
+            stack.callback(cloudpickle.unregister_pickle_by_value, sys.modules[name])
+        yield
 
 
 def _processors(value: Any) -> Iterator[ProcessorABC]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from hepcalib import ntuples
 from hepcalib.exceptions import DataError, HepcalibError, NtupleError, RunError
+from hepcalib.run.shipping import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,12 +46,12 @@ class Work:
     `failed` (key -> list of Failure). No exception leaves it, so that no chunk is lost.
 
     Args:
-        processor: What processes the events.
+        processor: What processes the events, packed if workers in other processes get it.
         retries: Further attempts after an error of reading.
         threads: CPU threads that a worker process may use; None leaves that as it is.
     """
 
-    processor: ProcessorABC
+    processor: ProcessorABC | bytes
     retries: int = 2
     threads: int | None = None
 
@@ -70,6 +71,9 @@ class Work:
         raise AssertionError
 
     def _report(self, chunk: Chunk) -> dict[str, Any]:
+        processor = self.processor
+        if isinstance(processor, bytes):
+            processor = unpacked(processor)
         with ntuples.open_events(
             chunk.path,
             chunk.layout,
@@ -79,9 +83,9 @@ class Work:
         ) as events:
             _check_identity(events, chunk)
             weights = _sum_of_weights(events, chunk)
-            output = self.processor.process(events)
+            output = processor.process(events)
         if output is None:
-            msg = f"{type(self.processor).__name__}.process returned None; needed: what adds up"
+            msg = f"{type(processor).__name__}.process returned None; needed: what adds up"
             raise RunError(msg)
         done = {"events": len(events), "sum_of_weights": weights, "reports": 1}
         return {"done": {chunk.key: done}, "output": output}

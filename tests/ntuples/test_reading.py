@@ -59,16 +59,18 @@ class TestRealFiles:
         assert set(flat.label.tolist()) == {-1}
         assert np.isnan(_floats(flat.trimmed_mass)).all()
 
-    def test_nanoaod_event_columns(self, data: Path) -> None:
+    def test_nanoaod_event_columns(self, data: Path, cms_jets: ak.Array) -> None:
         offered = ["Rho_fixedGridRhoFastjetAll", "PV_npvs"]
         path = data / "cms_nanoaodv15_ttbar.root"
         with open_events(path, "nanoaod", branches=offered) as events:
             assert np.mean(events.Rho_fixedGridRhoFastjetAll) == pytest.approx(32.3, abs=0.05)
             assert np.mean(events.PV_npvs) == pytest.approx(35.6, abs=0.05)
-        jets = read(data / "cms_nanoaodv15_ttbar.root", "nanoaod", columns=["mu", "weight"])
-        assert jets.fields == ["mu", "weight"]
-        assert 9.3 <= np.min(jets.mu) <= np.max(jets.mu) <= 63.4
-        assert set(np.round(ak.flatten(jets.weight), 2).tolist()) == {350.17}
+            rho = events.Rho_fixedGridRhoFastjetAll.tolist()
+        assert cms_jets.rho.tolist() == [
+            [r] * n for r, n in zip(rho, ak.num(cms_jets), strict=True)
+        ]
+        assert 9.3 <= np.min(cms_jets.mu) <= np.max(cms_jets.mu) <= 63.4
+        assert set(np.round(ak.flatten(cms_jets.weight), 2).tolist()) == {350.17}
 
     def test_nanoaod_ak4_responses(self, data: Path) -> None:
         flat = ak.flatten(read(data / "cms_nanoaodv15_ttbar.root", "nanoaod_ak4"))

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from hepcalib.cli import main
+from hepcalib.config import Loaded, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,8 @@ def _reduced(name: str, folder: Path, *, workspace: Path | None = None) -> Path:
     for model in document["models"].values():
         if "training" in model:
             model["training"] |= {"epochs": 3, "batch_size": 256}
+        if "penalty" in model:
+            model["penalty"]["warmup_epochs"] = 1
         if model.get("network", {}).get("name") == "Bayesian":
             model["network"]["draws"] = 3
     document["workspace"] = str(workspace or folder / "workspace")
@@ -49,6 +52,20 @@ def hepcalib() -> Callable[..., Result]:
 @pytest.fixture(scope="session")
 def reduced() -> Callable[..., Path]:
     return _reduced
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Callable[..., Loaded]:
+    """Write a configuration with these sections and load it; the workspace is in `tmp_path`."""
+
+    def load_document(**sections: Any) -> Loaded:
+        start = {"version": 1, "name": "test", "workspace": str(tmp_path / "workspace")}
+        document = {**start, "datasets": {}, "analyses": {}, **sections}
+        path = tmp_path / "test.yaml"
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        return load(path)
+
+    return load_document
 
 
 @pytest.fixture(scope="session")

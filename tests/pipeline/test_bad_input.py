@@ -188,23 +188,6 @@ def test_a_flipped_bit_is_seen_with_a_declared_checksum(
     assert "the file is damaged or another one" in problem["reason"]
 
 
-@pytest.mark.parametrize(
-    ("declared", "message"),
-    [
-        ({"events": {"clusters.root": 61}}, "has 60 entries, declared are 61"),
-        ({"sum_of_weights": {"clusters.root": 59}}, "weights add up to 60.0, declared is 59"),
-    ],
-)
-def test_other_counts_than_declared(
-    analyse: Command, cluster_file: Write, tmp_path: Path, declared: Any, message: str
-) -> None:
-    path = cluster_file(tmp_path / "clusters.root")
-    result = analyse(path, **declared)
-    assert result.exit_code == 1
-    assert str(path) in result.stderr
-    assert message in result.stderr
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_feature_that_is_not_finite_fails_its_chunk(
     analyse: Command, cluster_file: Write, tmp_path: Path, value: float
@@ -255,6 +238,18 @@ def test_a_constituent_that_is_not_finite_is_named(
     message = "'PFCand_pt' is not finite for 1 jet constituents, first nan in jet 1 of entry 1"
     assert f"{path}" in result.stderr
     assert message in result.stderr
+
+
+def test_a_file_without_entries_is_no_error(
+    analyse: Command, cluster_file: Write, tmp_path: Path
+) -> None:
+    none = cluster_file(tmp_path / "none.root", clusters=0)
+    result = analyse(none, cluster_file(tmp_path / "some.root"))
+    assert result.exit_code == 0, result.output
+    assert account(tmp_path / "out")["chunks"]["processed"] == 4
+    assert len(columns(tmp_path / "out" / "columns" / "study_given.root")["event"]) == 60
+    assert analyse(none).exit_code == 0
+    assert account(tmp_path / "out")["events"]["expected"] == 0
 
 
 def test_events_without_jets_give_empty_results(
@@ -318,11 +313,3 @@ def test_files_that_cannot_be_meant(
     assert result.exit_code == 2
     assert message.format(tmp_path) in result.stderr
     assert not (tmp_path / "out").exists()
-
-
-def test_a_copy_of_a_file_is_refused(analyse: Command, cluster_file: Write, tmp_path: Path) -> None:
-    path = cluster_file(tmp_path / "a.root")
-    (tmp_path / "b.root").write_bytes(path.read_bytes())
-    result = analyse(tmp_path / "*.root")
-    assert result.exit_code == 2
-    assert f"{tmp_path / 'b.root'} has the uuid of {path}" in result.stderr

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+import awkward as ak
 import pytest
 import yaml
 
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     Command = Callable[..., Result]
     Write = Callable[..., Path]
 
-NEVER = "the declared sha256 alone can tell"
+NEVER = "no message: only a declared sha256 can tell"
 REASONS = {
     "empty.root": r"the file is empty \(0 bytes\)",
     "html_error_page.root": "not a ROOT file, it is a text or HTML page",
     "truncated.root": r"truncated: the header announces \d+ bytes, the file has 1000000",
     "truncated_tail.root": r"truncated: the header announces \d+ bytes, the file has 229104",
-    "missing_branch.root": r"missing branch 'Jet_rawFactor' \(nearest: 'Jet_",
+    "missing_branch.root": "missing branch 'Jet_rawFactor'",
     "missing_tree.root": "there is no tree 'Events'. Trees found: EventsOld",
     "bitflip_zstd_raises.root": "branch 'Jet_pt' cannot be read: DecompressionError",
     "bitflip_zstd_counts.root": r"branch 'Jet_pt' and counter 'nJet' disagree in 3 events",
@@ -76,7 +77,7 @@ def read_ledger(out: Path) -> Any:
 
 def entries(out: Path) -> float:
     text = (out / "histograms.json").read_text(encoding="utf-8")
-    histogram = hists.from_json(text)["jets/response_mu"]
+    histogram: Any = hists.from_json(text)["jets/response_mu"]
     return float(histogram[0, :, :].sum(flow=True).value)
 
 
@@ -91,18 +92,16 @@ def test_the_file_fails_with_its_reason_and_the_reference_is_unharmed(
     assert re.search(REASONS[name], result.stderr)
     ledger = read_ledger(tmp_path / "out")
     assert ledger["good"]["events"]["processed"] == 200
-    assert ledger["good"]["sum_of_weights"]["processed"] == pytest.approx(70034, rel=1e-9)
+    assert ledger["good"]["sum_of_weights"]["processed"] == pytest.approx(70034, rel=1e-7)
     damaged = ledger["damaged"]
     assert damaged["events"] == {"expected": 200, "processed": 0, "skipped": 0, "failed": 200}
     assert damaged["chunks"] == {"expected": 1, "processed": 0, "skipped": 0, "failed": 1}
-    assert damaged["sum_of_weights"]["failed"] == pytest.approx(70034, rel=1e-9)
+    assert damaged["sum_of_weights"]["failed"] == pytest.approx(70034, rel=1e-7)
     (problem,) = damaged["problems"]
     assert problem["file"] == path
     assert re.search(REASONS[name], problem["reason"])
     good = ntuples.read(data / "damaged" / "reference_zstd.root", "nanoaod_ak4")
-    assert entries(tmp_path / "out") == good.matched.to_list().count(True) or (
-        entries(tmp_path / "out") == sum(sum(event) for event in good.matched.to_list())
-    )
+    assert entries(tmp_path / "out") == ak.sum(good.matched) == 1345
 
 
 @pytest.mark.parametrize("name", [name for name in REASONS if name.startswith(("bit", "trunc"))])

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hepcalib.exceptions import TrainingError
+from hepcalib.exceptions import RunError, TrainingError
 from hepcalib.pipeline.parallel import each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def die(name: str, progress: Callable[[int, int], None]) -> None:
+    if name == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    progress(1, 1)
 
 
 def count_letters(name: str, progress: Callable[[int, int], None]) -> None:
@@ -37,3 +45,8 @@ def test_every_task_runs_and_reports(workers: int) -> None:
 def test_the_error_of_a_task_is_raised(workers: int) -> None:
     with pytest.raises(TrainingError, match="this one cannot"):
         each(count_letters, ["broken", "a"], workers=workers, report=lambda *_: None)
+
+
+def test_a_killed_process_is_named() -> None:
+    with pytest.raises(RunError, match="killed, a died"):
+        each(die, ["killed", "a"], workers=2, report=lambda *_: None)

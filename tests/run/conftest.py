@@ -1,14 +1,12 @@
-"""Small files of jets and clusters, and processors that workers get by value."""
+"""Small files of jets, processors, and executors."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from typing import TYPE_CHECKING, Any
 
 import awkward as ak
-import cloudpickle
 import numpy as np
 import pytest
 from coffea.processor import ProcessorABC
@@ -20,9 +18,6 @@ from hepcalib.run import Dataset, scan_dataset
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-# Workers cannot import a conftest: they get its classes with the work.
-cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 class Counting(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
@@ -38,7 +33,7 @@ class Counting(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
 
 
 class Failing(Counting):
-    """Raises an error in the chunk that starts at an entry."""
+    """Raises an error in the chunk that starts at an entry; tells the threads of its process."""
 
     def __init__(self, entry: int, error: BaseException) -> None:
         self.entry = entry
@@ -47,7 +42,7 @@ class Failing(Counting):
     def process(self, events: ak.Array) -> dict[str, Any]:
         if events.metadata["entrystart"] == self.entry:
             raise self.error
-        return super().process(events)
+        return {**super().process(events), "threads": {os.environ.get("OMP_NUM_THREADS")}}
 
 
 class Killing(Counting):
@@ -63,14 +58,6 @@ class Killing(Counting):
                 self.once.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().process(events)
-
-
-class Threads(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
-    """The number of threads that the libraries of a worker may use."""
-
-    def process(self, events: ak.Array) -> dict[str, Any]:
-        assert len(events)
-        return {"threads": {os.environ.get("OMP_NUM_THREADS")}}
 
 
 @pytest.fixture
@@ -104,21 +91,21 @@ def executor(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The arguments of `process` for each executor; that of dask shares one cluster."""
     options: dict[str, Any] = {"executor": request.param}
     if request.param == "futures":
-        options["workers"] = 2
+        options["workers"] = 1  # starting processes is what takes long here
     if request.param == "dask":
         options["address"] = request.getfixturevalue("cluster")
     return options
 
 
 @pytest.fixture
-def threads() -> ProcessorABC:
-    return Threads()
-
-
-@pytest.fixture
 def small_jets(tmp_path: Path) -> Path:
     """Thirty events of AK4 jets with weights of both signs."""
     return _write_jets(tmp_path / "small.root", events=30, seed=3)
+
+
+@pytest.fixture
+def small(small_jets: Path) -> Dataset:
+    return scan_dataset("small", [small_jets], "nanoaod_ak4")
 
 
 @pytest.fixture

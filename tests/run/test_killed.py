@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hepcalib import ntuples
-from hepcalib.run import process, scan_dataset
+from hepcalib.run import Chunk, pool, process, scan_dataset
+from hepcalib.run.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from coffea.processor import ProcessorABC
@@ -44,11 +45,11 @@ def test_a_worker_that_dies_once_costs_nothing(
     counting: ProcessorABC,
 ) -> None:
     dataset = scan_dataset("small", [small_jets], LAYOUT)
-    processor = killing(12, once=tmp_path / "killed")
-    result = process(processor, [dataset], chunk_size=6, executor="futures", workers=2)
+    processor = killing(15, once=tmp_path / "killed")
+    result = process(processor, [dataset], chunk_size=15, executor="futures", workers=2)
     assert (tmp_path / "killed").exists()
     assert result.ledger.ok
-    whole = process(counting, [dataset], chunk_size=6)
+    whole = process(counting, [dataset], chunk_size=15)
     assert result.output["small/pt"] == whole.output["small/pt"]
     assert result.output["small/jets"] == whole.output["small/jets"]
 
@@ -63,3 +64,50 @@ def test_a_chunk_that_kills_its_dask_workers_costs_no_other(
     assert tuple(account.events) == (30, 24, 0, 6)
     assert "killed its workers" in account.problems[0].reason
     assert result.ledger.balanced
+
+
+def _simulated_round(
+    deadly: set[int],
+) -> Callable[[Work, Sequence[Chunk], Callable[[], None], int], dict[str, Any]]:
+    """A pool in which the chunks that start at some entries kill the workers, all in one go."""
+
+    def one_round(
+        work: Work, chunks: Sequence[Chunk], tick: Callable[[], None], workers: int
+    ) -> dict[str, Any]:
+        assert work.retries == 2
+        report: dict[str, Any] = {}
+        for i, chunk in enumerate(chunks):
+            if chunk.start in deadly:
+                started = max(0, i - workers + 1)
+                broken = {c.key: ["killed"] for c in chunks[started:]}
+                done = {c.key: {"reports": 1} for c in chunks[:started]}
+                return {"done": done, "broken": broken}
+            tick()
+            report.setdefault("done", {})[chunk.key] = {"reports": 1}
+        return report
+
+    return one_round
+
+
+@pytest.mark.parametrize(
+    ("deadly", "workers", "failed"),
+    [(set(), 2, set()), ({4}, 3, {4}), ({0, 1, 9}, 2, {0, 1, 9}), ({5, 6, 7, 8}, 4, {5, 6, 7, 8})],
+)
+def test_each_chunk_is_done_once_or_failed(
+    monkeypatch: pytest.MonkeyPatch, deadly: set[int], workers: int, failed: set[int]
+) -> None:
+    monkeypatch.setattr(pool, "_round", _simulated_round(deadly))
+    chunks = [Chunk("d", "a.root", "T", LAYOUT, 0, "u", i, i + 1, {}) for i in range(10)]
+    report = pool.futures(Work(b""), chunks, lambda: None, workers=workers)
+    assert set(report["done"]) == {c.key for c in chunks if c.start not in failed}
+    assert set(report.get("failed", {})) == {c.key for c in chunks if c.start in failed}
+    assert all(done["reports"] == 1 for done in report["done"].values())
+
+
+def test_no_endless_series_of_dying_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_round", _simulated_round(set(range(100))))
+    chunks = [Chunk("d", "a.root", "T", LAYOUT, 0, "u", i, i + 1, {}) for i in range(100)]
+    report = pool.futures(Work(b""), chunks, lambda: None, workers=2)
+    assert "done" not in report or not report["done"]
+    assert len(report["failed"]) == 100
+    assert "not tried: 6 other chunks killed" in report["failed"][chunks[-1].key][0].reason

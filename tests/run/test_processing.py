@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from coffea.processor import ProcessorABC
 
 from hepcalib import ntuples
 from hepcalib.exceptions import ConfigError, NtupleError, RunError
-from hepcalib.run import Dataset, Result, process, scan_dataset
+from hepcalib.run import Dataset, Result, process, processing, scan_dataset
 from hepcalib.run.executors import cores
 
 if TYPE_CHECKING:
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
 
 LAYOUT = "nanoaod_ak4"
 EVENTS = 30
-
-
-@pytest.fixture
-def small(small_jets: Path) -> Dataset:
-    return scan_dataset("small", [small_jets], LAYOUT)
 
 
 @pytest.fixture
@@ -62,7 +56,8 @@ def test_results_do_not_depend_on_executor_and_chunk_size(
     executor: dict[str, Any],
     chunk_size: int,
 ) -> None:
-    result = process(counting, [small], chunk_size=chunk_size, **executor)
+    options = {**executor, "workers": 2 if chunk_size == 1 else 1}
+    result = process(counting, [small], chunk_size=chunk_size, **options)
     _assert_same(result, expected)
     account = result.ledger.datasets["small"]
     assert account.events.processed == EVENTS
@@ -81,10 +76,20 @@ def test_reference_numbers(reference: Dataset, counting: ProcessorABC) -> None:
 
 
 def test_an_error_of_the_processor_costs_its_chunk_only(
-    small: Dataset, failing: Callable[..., ProcessorABC], executor: dict[str, Any]
+    small: Dataset,
+    failing: Callable[..., ProcessorABC],
+    executor: dict[str, Any],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     processor = failing(10, ValueError("no such jet"))
-    result = process(processor, [small], chunk_size=10, **executor)
+    seen: list[tuple[int, int]] = []
+    options = {"chunk_size": 10, "progress": lambda n, of: seen.append((n, of)), **executor}
+    result = process(processor, [small], **options)
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert capfd.readouterr() == ("", "")
+    if executor["executor"] == "futures":
+        asked = int(os.environ.get("OMP_NUM_THREADS", cores()))
+        assert result.output["threads"] == {str(min(cores(), asked))}
     account = result.ledger.datasets["small"]
     assert tuple(account.events) == (30, 20, 0, 10)
     assert tuple(account.chunks) == (3, 2, 0, 1)
@@ -98,43 +103,6 @@ def test_an_error_of_the_processor_costs_its_chunk_only(
     assert result.ledger.balanced
     assert not result.ledger.ok
     assert [chunk.start for chunk in result.processed] == [0, 20]
-
-
-def test_errors_of_the_processor_are_not_tolerated(
-    small: Dataset, failing: Callable[..., ProcessorABC]
-) -> None:
-    for error in (ValueError("bug"), FileNotFoundError(2, "no model"), SystemExit(0)):
-        result = process(failing(0, error), [small], chunk_size=10, tolerate=True)
-        assert tuple(result.ledger.datasets["small"].events) == (30, 20, 0, 10)
-
-
-def test_errors_of_the_processor_are_not_retried(small: Dataset) -> None:
-    class Once(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
-        calls = 0
-
-        def process(self, events: Any) -> Any:
-            self.calls += 1
-            message = f"no model for {len(events)} events"
-            raise OSError(message)
-
-    processor = Once()
-    process(processor, [small], chunk_size=EVENTS, retries=3)
-    assert processor.calls == 1
-
-
-def test_max_events_are_skipped_with_their_weights(small: Dataset, counting: ProcessorABC) -> None:
-    result = process(counting, [small], chunk_size=5, max_events=12)
-    account = result.ledger.datasets["small"]
-    assert tuple(account.events) == (30, 12, 18, 0)
-    assert tuple(account.chunks) == (3, 2, 1, 0)
-    (problem,) = account.problems
-    assert (problem.kind, problem.reason) == ("skipped", "beyond max_events")
-    assert problem.entries == (12, 30)
-    assert result.ledger.ok
-    path = small.files[0].path
-    assert account.sum_of_weights.skipped == pytest.approx(
-        ntuples.sum_of_weights(path, LAYOUT, start=12, stop=30)
-    )
 
 
 def test_files_without_entries_and_events_without_jets(
@@ -155,17 +123,6 @@ def test_files_without_entries_and_events_without_jets(
     assert result.ledger.datasets["bare"].events.processed > 0
 
 
-def test_datasets_keep_their_own_accounts(
-    tmp_path: Path, jets_file: Callable[..., Path], counting: ProcessorABC
-) -> None:
-    paths = [jets_file(tmp_path / f"{i}.root", events=10 + i, seed=i) for i in range(3)]
-    datasets = [scan_dataset("a", paths[:2], LAYOUT), scan_dataset("b", paths[2:], LAYOUT)]
-    result = process(counting, datasets, chunk_size=4)
-    assert tuple(result.ledger.datasets["a"].events) == (21, 21, 0, 0)
-    assert tuple(result.ledger.datasets["b"].events) == (12, 12, 0, 0)
-    assert {chunk.file_number for chunk in result.processed} == {0, 1, 2}
-
-
 def test_user_metadata_reach_the_processor(small_jets: Path) -> None:
     class Metadata(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         def process(self, events: Any) -> Any:
@@ -175,52 +132,6 @@ def test_user_metadata_reach_the_processor(small_jets: Path) -> None:
     dataset = scan_dataset("d", [small_jets], LAYOUT, metadata={"year": 2024})
     result = process(Metadata(), [dataset], chunk_size=15)
     assert result.output["seen"] == {("d", 2024, LAYOUT, 0, 0), ("d", 2024, LAYOUT, 0, 15)}
-
-
-def test_outputs_that_do_not_add_up_are_in_the_ledger(small: Dataset) -> None:
-    class Odd(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
-        def process(self, events: Any) -> Any:
-            return {"x": len(events) if events.metadata["entrystart"] else "text"}
-
-    result = process(Odd(), [small], chunk_size=10)
-    account = result.ledger.datasets["small"]
-    assert tuple(account.events) == (30, 0, 0, 30)
-    assert "the executor broke: TypeError" in account.problems[0].reason
-
-
-def test_a_processor_must_return_something(small: Dataset) -> None:
-    class Nothing(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
-        def process(self, events: Any) -> None:
-            assert len(events)
-
-    account = process(Nothing(), [small]).ledger.datasets["small"]
-    assert account.events.failed == EVENTS
-    assert "Nothing.process returned None" in account.problems[0].reason
-
-
-def test_a_file_that_changes_during_the_run_is_not_counted(
-    tmp_path: Path, jets_file: Callable[..., Path], counting: ProcessorABC
-) -> None:
-    path = jets_file(tmp_path / "a.root", events=10, seed=1)
-    dataset = scan_dataset("d", [path], LAYOUT)
-    jets_file(path, events=10, seed=2)
-    account = process(counting, [dataset]).ledger.datasets["d"]
-    assert tuple(account.events) == (10, 0, 0, 10)
-    assert "the file changed during the run" in account.problems[0].reason
-
-
-def test_a_file_that_vanishes_keeps_its_counts(
-    tmp_path: Path, jets_file: Callable[..., Path], counting: ProcessorABC
-) -> None:
-    path = jets_file(tmp_path / "a.root", events=10, seed=1)
-    dataset = scan_dataset("d", [path], LAYOUT)
-    path.unlink()
-    result = process(counting, [dataset], chunk_size=4, max_events=8)
-    account = result.ledger.datasets["d"]
-    assert tuple(account.events) == (10, 0, 2, 8)
-    assert result.ledger.balanced
-    assert account.sum_of_weights.expected == dataset.files[0].sum_of_weights
-    assert "cannot be opened: No such file" in account.problems[0].reason
 
 
 def test_read_errors_are_tried_again(
@@ -247,21 +158,30 @@ def test_read_errors_are_tried_again(
     assert account.problems[0].reason.endswith("[3 attempts]")
 
 
-def test_progress_is_counted_and_nothing_printed(
-    small: Dataset,
-    threads: ProcessorABC,
-    executor: dict[str, Any],
-    capfd: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    ("executor", "workers", "address", "asked", "threads"),
+    [
+        ("iterative", 4, None, "", None),
+        ("futures", 2, None, "", 4),
+        ("futures", 3, None, "", 2),
+        ("dask", 16, None, "", 1),
+        ("futures", None, None, "", 1),
+        ("futures", 2, None, "2", 2),
+        ("futures", 2, None, "64", 4),
+        ("dask", 1, "tcp://far:8786", "", 1),
+    ],
+)
+def test_workers_never_use_more_threads_than_cores(  # noqa: PLR0917
+    monkeypatch: pytest.MonkeyPatch,
+    executor: str,
+    workers: int | None,
+    address: str | None,
+    asked: str,
+    threads: int | None,
 ) -> None:
-    seen: list[tuple[int, int]] = []
-    options = {"chunk_size": 10, "progress": lambda n, of: seen.append((n, of)), **executor}
-    result = process(threads, [small], **options)
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-    assert capfd.readouterr() == ("", "")
-    if executor["executor"] == "futures":  # two workers share the cores
-        share = max(1, cores() // 2)
-        asked = int(os.environ.get("OMP_NUM_THREADS", share))
-        assert result.output["threads"] == {str(min(share, asked))}
+    monkeypatch.setattr(processing, "cores", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert processing._threads(executor, workers, address) == threads
 
 
 def test_the_bar_goes_to_stderr(
@@ -282,6 +202,14 @@ def test_postprocess_finishes_the_sum(small: Dataset) -> None:
             return {"mean": accumulator["events"] / accumulator["chunks"]}
 
     assert process(Mean(), [small], chunk_size=10).output == {"mean": 10.0}
+
+
+def test_this_process_is_left_as_it_is(
+    small: Dataset, counting: ProcessorABC, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "13")
+    process(counting, [small])
+    assert os.environ["OMP_NUM_THREADS"] == "13"
 
 
 @pytest.mark.parametrize(

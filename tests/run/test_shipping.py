@@ -9,8 +9,11 @@ import cloudpickle
 import pytest
 from coffea.processor import ProcessorABC
 
+from hepcalib.exceptions import RunError
 from hepcalib.run import process, scan_dataset
-from hepcalib.run.shipping import shipped
+from hepcalib.run.chunks import plan
+from hepcalib.run.shipping import packed, unpacked
+from hepcalib.run.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +32,7 @@ class Mine(ProcessorABC):
 class Pair(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
     """Holds other processors."""
 
-    def __init__(self, *parts: ProcessorABC) -> None:
+    def __init__(self, *parts: Any) -> None:
         self.parts = {"first": list(parts)}
 
     def process(self, events: Any) -> Any:
@@ -64,15 +67,39 @@ def test_user_code_reaches_workers_that_cannot_import_it(
 
 def test_modules_travel_only_while_needed(mine: ProcessorABC) -> None:
     before = cloudpickle.list_registry_pickle_by_value()
-    with shipped(Pair(mine, mine)) as names:
-        assert "my_analysis" in names
-        by_value = cloudpickle.dumps(mine)
+    payload = packed(Pair(mine, mine))
     assert cloudpickle.list_registry_pickle_by_value() == before
-    assert len(by_value) > len(pickle.dumps(mine)) + 200
+    assert b"minimum" in payload
 
 
-def test_installed_packages_stay_at_home() -> None:
-    from processors.jet_tagging import JetTagging
+def test_installed_packages_stay_at_home(counting: ProcessorABC) -> None:
+    from coffea.processor.test_items import NanoTestProcessor
 
-    with shipped(JetTagging.__new__(JetTagging)) as names:
-        assert names == ()
+    payload = packed(NanoTestProcessor())
+    assert b"coffea.processor.test_items" in payload
+    assert len(payload) < 1000 < len(packed(counting))
+
+
+def test_a_worker_unpacks_a_processor_once(mine: ProcessorABC) -> None:
+    payload = packed(mine)
+    assert unpacked(payload) is unpacked(payload)
+    assert unpacked(payload) is not mine
+
+
+def test_a_processor_that_cannot_travel_is_refused(small_jets: Path) -> None:
+    dataset = scan_dataset("d", [small_jets], "nanoaod_ak4")
+    with small_jets.open("rb") as stream, pytest.raises(RunError, match="Pair cannot be sent"):
+        process(Pair(stream), [dataset], executor="futures", workers=1)
+
+
+def test_code_that_workers_cannot_import_is_in_the_ledger(
+    small_jets: Path, mine: ProcessorABC, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = scan_dataset("d", [small_jets], "nanoaod_ak4")
+    payload = pickle.dumps(mine)
+    for name in [n for n in sys.modules if n.startswith("my_analysis")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if "pytest" not in p])
+    report = Work(payload)(plan([dataset], chunk_size=30).chunks[0])
+    ((failure,),) = report["failed"].values()
+    assert "ModuleNotFoundError: No module named 'my_analysis'" in failure.reason
