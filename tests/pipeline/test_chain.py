@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Command = Callable[..., Result]
 
+pytestmark = pytest.mark.xdist_group("quickstart")  # one run serves them all
+
 FILES = ("config.yaml", "provenance.json", "ledger.json", "histograms.json", "histograms.root")
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     Command = Callable[..., Result]
 
+pytestmark = pytest.mark.xdist_group("quickstart")  # one run serves them all
+
 EVENTS, JETS = 200, 64
 WEIGHT = float(np.float32(350.17))  # of every event
 
