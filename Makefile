@@ -7,7 +7,7 @@ WORKERS ?= 2
 
 # One stamp per set of extras, remade when the project's dependencies change.
 $(VENV)/.%-installed: pyproject.toml constraints.txt
-	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$*]'
 	touch $@
 
@@ -23,9 +23,9 @@ lint: $(VENV)/.dev-installed
 	$(BIN)/mypy
 
 validate: $(VENV)/.test-installed
-	mkdir -p out/validation
+	rm -rf out/validation && mkdir -p out/validation
 	-HEPCALIB_VALIDATION_FOLDER=out/validation $(BIN)/pytest -m validation \
-		--junitxml out/validation/report.xml
+		--junitxml out/validation/report.xml --override-ini junit_family=xunit1
 	$(BIN)/python docs/make_validation.py out/validation/report.xml docs/validation.md
 	! grep -q 'errors="[1-9]\|failures="[1-9]' out/validation/report.xml
 

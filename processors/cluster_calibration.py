@@ -45,6 +45,7 @@ class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyp
         ConfigError: if the device is unknown.
     """
 
+    kind = "response"  # of the models that it takes
     needs = ("true_energy",)
 
     def __init__(

@@ -44,6 +44,7 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         ConfigError: if the value of an option is unknown.
     """
 
+    kind = "response"  # of the models that it takes
     needs = ("matched", "gen_pt")
 
     def __init__(

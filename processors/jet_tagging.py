@@ -50,6 +50,8 @@ class JetTagging(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         ConfigError: if the value of an option is unknown, or a range is none.
     """
 
+    kind = "tagger"  # of the models that it takes
+
     def __init__(
         self,
         *,
@@ -105,8 +107,10 @@ class JetTagging(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         rows = {"background": background, "signal": signal, "unlabelled": ~(background | signal)}
         filled = {f"score_{v}": hists.score(v, taggers=TAGGERS) for v in VARIABLES}
         for variable in VARIABLES:
+            known = ~np.isnan(values[variable])  # recorded data have no mu
             for tagger, score in scores.items():
-                for truth, chosen in rows.items():
+                for truth, members in rows.items():
+                    chosen = members & known
                     hists.fill_score(
                         filled[f"score_{variable}"],
                         tagger=tagger,

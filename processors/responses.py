@@ -36,7 +36,7 @@ def fill_responses(
     Args:
         energies: Scale -> energy or transverse momentum [GeV] (rows,), NaN where there is none.
         truth: True energy or transverse momentum [GeV] (rows,).
-        variables: Name in `hists.VARIABLES` -> values (rows,).
+        variables: Name in `hists.VARIABLES` -> values (rows,), NaN where the file has none.
         scales: All scales that the study knows, present in these rows or not.
         weight: Event weights (rows,).
         quantity: What is measured.
@@ -45,7 +45,7 @@ def fill_responses(
     for variable, values in variables.items():
         histogram = hists.response(variable, scales=scales, quantity=quantity)
         for scale, energy in energies.items():
-            known = ~np.isnan(energy)
+            known = ~(np.isnan(energy) | np.isnan(values))
             hists.fill_response(
                 histogram,
                 scale=scale,

@@ -32,6 +32,9 @@ __all__ = [
 ]
 
 
+Name = Annotated[str, Field(pattern=r"^\w[\w-]*$")]  # becomes part of file names
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -183,8 +186,8 @@ class Config(_Section):
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     workspace: str = ".hepcalib"
     output: str | None = None
-    samples: dict[str, Sample] = {}
-    models: dict[str, Model] = {}
-    datasets: dict[str, Dataset]
-    analyses: dict[str, Analysis]
+    samples: dict[Name, Sample] = {}
+    models: dict[Name, Model] = {}
+    datasets: dict[Name, Dataset]
+    analyses: dict[Name, Analysis]
     run: RunOptions = RunOptions()

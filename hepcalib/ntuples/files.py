@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,7 +131,7 @@ def tree_weights(
 
 
 def total_weight(weights: np.ndarray[Any, Any], place: str, *, start: int = 0) -> float:
-    """Return the float64 sum of weights.
+    """Return the sum of weights, exact but for one rounding, in whatever pieces it is added.
 
     Raises:
         NtupleError: if one is NaN or infinite; the message has its entry number.
@@ -143,7 +144,7 @@ def total_weight(weights: np.ndarray[Any, Any], place: str, *, start: int = 0) -
             f"first {values[bad[0]]} in entry {start + bad[0]}"
         )
         raise NtupleError(msg)
-    return float(values.sum())
+    return math.fsum(values)
 
 
 def sha256_of(path: str | Path) -> str:

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
     from hepcalib.config import Loaded
 
-__all__ = ["Joined", "build", "check_arguments", "histograms_of", "outline", "processor_class"]
+__all__ = [
+    "Joined",
+    "build",
+    "check_arguments",
+    "histograms_of",
+    "outline",
+    "processor_class",
+    "writes_columns",
+]
 
 
 def processor_class(loaded: Loaded, name: str) -> type[ProcessorABC]:
@@ -62,6 +70,9 @@ def check_arguments(loaded: Loaded, name: str) -> None:
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     for argument, room in given.items():
+        if argument == "columns":
+            msg = "the folder of the columns follows from the output directory; leave it out"
+            raise loaded.error(("analyses", name, room, argument), msg)
         if argument not in parameters:
             msg = f"{analysis.processor} takes no '{argument}'. {suggestion(argument, parameters)}"
             raise loaded.error(("analyses", name, room, argument), msg)
@@ -85,6 +96,11 @@ def outline(loaded: Loaded, name: str) -> ProcessorABC:
         raise loaded.error(("analyses", name, "options"), str(error)) from error
 
 
+def writes_columns(loaded: Loaded, name: str) -> bool:
+    """Tell whether a processor takes a folder for its per-object output, `columns`."""
+    return "columns" in inspect.signature(processor_class(loaded, name)).parameters
+
+
 def build(
     loaded: Loaded, name: str, *, handles: Mapping[str, Handle], columns: Path
 ) -> ProcessorABC:
@@ -96,7 +112,7 @@ def build(
     analysis = loaded.config.analyses[name]
     found = processor_class(loaded, name)
     arguments: dict[str, Any] = {role: handles[used] for role, used in analysis.models.items()}
-    if "columns" in inspect.signature(found).parameters:
+    if writes_columns(loaded, name):
         arguments["columns"] = str(columns)
     return found(**arguments, **analysis.options)
 

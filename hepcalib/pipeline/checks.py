@@ -9,7 +9,7 @@ from hepcalib.config.schema import BundleFile, ModelConfig
 from hepcalib.exceptions import BundleError, ConfigError, suggestion
 from hepcalib.models import BernoulliHead
 from hepcalib.ntuples import LAYOUTS
-from hepcalib.pipeline.analyses import check_arguments, outline
+from hepcalib.pipeline.analyses import check_arguments, outline, processor_class
 from hepcalib.pipeline.inputs import dataset_files, dataset_layout
 from hepcalib.pipeline.learnable import unfitted_inputs
 from hepcalib.pipeline.training import bundle_path, is_up_to_date, network, training_options
@@ -43,7 +43,7 @@ def check(loaded: Loaded) -> None:
         else:
             _check_model(loaded, name, model)
     for name in loaded.config.analyses:
-        _check_objects(loaded, name)
+        _check_uses(loaded, name)
 
 
 def _check_dataset(loaded: Loaded, name: str) -> None:
@@ -89,19 +89,20 @@ def _network(model: ModelConfig) -> None:
         raise ConfigError(msg)
 
 
-def _check_objects(loaded: Loaded, name: str) -> None:
-    """Refuse a model of jets for clusters, and the other way round."""
+def _check_uses(loaded: Loaded, name: str) -> None:
+    """Refuse a model of jets for clusters, a tagger for a calibration, and the other way round."""
     analysis = loaded.config.analyses[name]
+    kind = getattr(processor_class(loaded, name), "kind", None)
     for role, used in analysis.models.items():
         model = loaded.config.models[used]
-        if isinstance(model, BundleFile):
-            found: str = bundles.load(model.bundle).spec.object
-        else:
-            found = model.object
+        made = bundles.load(model.bundle).spec if isinstance(model, BundleFile) else model
+        if kind is not None and made.kind != kind:
+            msg = f"'{used}' is a {made.kind} model; {analysis.processor} takes a {kind} model"
+            raise loaded.error(("analyses", name, "models", role), msg)
         for dataset in analysis.datasets:
             needed = LAYOUTS[dataset_layout(loaded.config, dataset)].object
-            if found != needed:
-                msg = f"'{used}' is for {found}s; dataset '{dataset}' holds {needed}s"
+            if made.object != needed:
+                msg = f"'{used}' is for {made.object}s; dataset '{dataset}' holds {needed}s"
                 raise loaded.error(("analyses", name, "models", role), msg)
 
 

@@ -148,7 +148,8 @@ def _ranges(config: ModelConfig) -> dict[str, tuple[float, float] | None]:
 
 def _selection(objects: ak.Array, config: ModelConfig) -> NDArray[np.bool_]:
     if config.kind == "response" and config.object == "cluster":
-        selected = (_floats(objects, "true_energy") > 0) & (_floats(objects, "energy") > 0)
+        # NaN stays in, to be refused with its place.
+        selected = ~((_floats(objects, "true_energy") <= 0) | (_floats(objects, "energy") <= 0))
     elif config.kind == "response":
         selected = np.asarray(ak.to_numpy(objects["matched"]), dtype=bool)
     else:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from hepcalib.inference import Handle
     from hepcalib.run import Dataset, Ledger
 
-__all__ = ["read_histograms", "write_json", "write_run"]
+__all__ = ["claim", "read_histograms", "write_json", "write_run"]
 
 _DISTRIBUTIONS = (
     "awkward",
@@ -54,14 +55,28 @@ def write_run(
     datasets: Sequence[Dataset],
     handles: Mapping[str, Handle],
 ) -> None:
-    """Write config.yaml, provenance.json, ledger.json and the histograms, as JSON and ROOT."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Write provenance.json, ledger.json and the histograms, as JSON and ROOT."""
     text = configuration.dump(config)
-    (out / "config.yaml").write_text(text, encoding="utf-8")
     write_json(out / "provenance.json", _provenance(text, datasets, handles))
     write_json(out / "ledger.json", ledger.to_json())
     (out / "histograms.json").write_text(hists.to_json(histograms), encoding="utf-8")
     ntuples.write_histograms(out / "histograms.root", hists.projections(histograms))
+
+
+def claim(out: Path, config: Config) -> None:
+    """Make the output directory with its config.yaml, or empty that of an earlier run.
+
+    Raises:
+        RunError: if the folder holds columns or figures that no run has put there.
+    """
+    made = [out / name for name in ("columns", "figures") if (out / name).exists()]
+    if made and not (out / "config.yaml").exists():
+        msg = f"{made[0]}: is not from an earlier run and would be replaced; choose another --out"
+        raise RunError(msg)
+    for folder in made:
+        shutil.rmtree(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.yaml").write_text(configuration.dump(config), encoding="utf-8")
 
 
 def read_histograms(out: Path) -> dict[str, Hist[Any]]:

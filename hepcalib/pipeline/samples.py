@@ -36,11 +36,13 @@ LAYOUT_OF_KIND = {"topoclusters": "cluster_tree", "jets": "flat_jets"}
 
 def sample_digest(sample: Sample) -> str:
     """Return the sha256 of what determines a sample: its configuration, our code, generators."""
+    writing = code_digest("ntuples/writing", "pipeline/samples")
     if isinstance(sample, TopoClusterSample):
-        code = code_digest(*_CLUSTER_CODE)
-        return digest(sample.model_dump(mode="json"), code)
-    generators = versions("pythia8mc", "fastjet")
-    return digest(sample.model_dump(mode="json"), code_digest("samples/jets"), generators)
+        code, libraries = code_digest(*_CLUSTER_CODE), versions("numpy", "scipy")
+    else:
+        code = code_digest("samples/jets")
+        libraries = versions("pythia8mc", "fastjet", "numpy", "awkward")
+    return digest(sample.model_dump(mode="json"), writing, code, libraries)
 
 
 def sample_path(config: Config, name: str) -> Path:
@@ -70,7 +72,7 @@ def ensure_sample(
         progress: Called with (events done, events) while jets are simulated.
 
     Returns:
-        The path of the ROOT file; `<path>.json` beside it holds its digest and counts.
+        The path of the ROOT file; the JSON file beside it holds its digest and counts.
     """
     path = sample_path(config, name)
     if _manifest(path) is not None:
@@ -131,5 +133,8 @@ def _manifest(path: Path) -> dict[str, Any] | None:
     note = _manifest_path(path)
     if not (path.exists() and note.exists()):
         return None
-    found: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+    try:
+        found: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:  # its writing was interrupted
+        return None
     return found

@@ -23,7 +23,7 @@ from hepcalib.inference import Handle
 from hepcalib.pipeline import analyses as joined
 from hepcalib.pipeline.checks import check
 from hepcalib.pipeline.datasets import refuse_bad_files, scan_datasets
-from hepcalib.pipeline.outputs import read_histograms, write_json, write_run
+from hepcalib.pipeline.outputs import claim, read_histograms, write_json, write_run
 from hepcalib.pipeline.parallel import each
 from hepcalib.pipeline.samples import ensure_sample, missing_samples
 from hepcalib.pipeline.training import bundle_path, ensure_bundle, is_up_to_date
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from hepcalib.config import Config, Loaded
+    from hepcalib.config import Loaded
     from hepcalib.run import Chunk, Ledger
 
 __all__ = ["Outcome", "plot", "process", "run", "show_plan", "simulate", "train"]
@@ -136,8 +136,8 @@ def process(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
     handles = _handles(loaded)
     config = loaded.config
     datasets = scan_datasets(loaded, names=_used_datasets(loaded), checksum=True)
+    claim(out, config)
     folder = (out / "columns").absolute()
-    shutil.rmtree(folder, ignore_errors=True)
     processor = joined.Joined(
         {
             name: joined.build(loaded, name, handles=handles, columns=folder / name)
@@ -165,7 +165,7 @@ def process(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
         datasets=datasets,
         handles=handles,
     )
-    _merge_columns(folder, result.processed, config)
+    _merge_columns(folder, result.processed, loaded)
     console.print(_ledger_table(result.ledger))
     return Outcome(result.ledger, result.ledger.complaint())
 
@@ -201,14 +201,17 @@ def plot(loaded: Loaded, *, out: Path, console: Console) -> None:
     console.print(table)
 
 
-def _merge_columns(folder: Path, processed: Sequence[Chunk], config: Config) -> None:
+def _merge_columns(folder: Path, processed: Sequence[Chunk], loaded: Loaded) -> None:
     """Join the parts of each analysis and dataset into one file; drop those of failed chunks."""
-    for name, analysis in config.analyses.items():
+    for name, analysis in loaded.config.analyses.items():
         for dataset in analysis.datasets:
             parts = folder / name / dataset
             chunks = [chunk.metadata for chunk in processed if chunk.dataset == dataset]
             if parts.is_dir() and chunks:
                 ntuples.merge_parts(parts, folder / f"{name}_{dataset}.root", chunks=chunks)
+            elif chunks and joined.writes_columns(loaded, name):
+                msg = f"{parts}: the workers have left nothing here; they must see this folder"
+                raise RunError(msg)
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

@@ -44,6 +44,8 @@ _ROOMS = (
     "calibration",
     "features",
     "training",
+    "ntuples",
+    "pipeline/inputs",
     "pipeline/learnable",
     "pipeline/training",
 )
@@ -81,7 +83,7 @@ def bundle_path(loaded: Loaded, name: str) -> Path:
         model.model_dump(mode="json"),
         [_dataset_digest(loaded, dataset, model) for dataset in model.datasets],
         code_digest(*_ROOMS),
-        versions("torch", "numpy"),
+        versions("torch", "numpy", "awkward", "uproot"),
     )
     return Path(loaded.config.workspace).absolute() / "bundles" / f"{name}-{determines[:12]}"
 
@@ -133,7 +135,7 @@ def ensure_bundle(
             "datasets": {used: _dataset_digest(loaded, used, config) for used in config.datasets},
             "examples": trained.examples,
             "history": [epoch._asdict() for epoch in trained.history],
-            "versions": versions("torch", "numpy"),
+            "versions": versions("torch", "numpy", "awkward", "uproot"),
         },
     )
     return path

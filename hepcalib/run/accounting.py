@@ -66,7 +66,9 @@ def _account(dataset: Dataset, plan: Plan, report: Mapping[str, Any], tolerate: 
     for kind, value in remainder.items():
         weights = weights.plus(kind, value)
     problems = [_problem(entry) for entry in entries]
-    bare = Account(events, chunks, weights, tuple(problems))
+    sums = [n["sum_of_weights"] for n in numbers] + [e.sum_of_weights or 0.0 for e in entries]
+    scale = sum(abs(value) for value in sums)
+    bare = Account(events, chunks, weights, tuple(problems), scale)
     return _with_unreadable(bare, dataset, "skipped" if tolerate else "failed")
 
 
@@ -148,7 +150,7 @@ def _with_unreadable(bare: Account, dataset: Dataset, kind: Kind) -> Account:
         problems.append(
             Problem(file.path, file.reason, kind, file.events, file.sum_of_weights, None)
         )
-    return Account(events, chunks, weights, tuple(problems))
+    return Account(events, chunks, weights, tuple(problems), bare.weight_scale)
 
 
 def _both(counts: Counts, kind: Kind, value: float) -> Counts:

@@ -50,11 +50,12 @@ class Account:
     chunks: Counts
     sum_of_weights: Counts
     problems: tuple[Problem, ...]
+    weight_scale: float = 0.0  # sum of the moduli of the chunks' sums: what rounding goes with
 
     @property
     def balanced(self) -> bool:
         """Whether every event, chunk and weight is accounted for."""
-        scale = max(abs(value) for value in self.sum_of_weights)
+        scale = max(self.weight_scale, *(abs(value) for value in self.sum_of_weights))
         return (
             self.events.balance == 0
             and self.chunks.balance == 0

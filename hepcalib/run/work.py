@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -112,7 +113,7 @@ def _sum_of_weights(events: ak.Array, chunk: Chunk) -> float:
     if column is None or column.branch not in events.fields:
         return len(events) * layout.default("weight")
     weights = np.asarray(events[column.branch], dtype=np.float64)
-    return float(weights.sum())
+    return math.fsum(weights)
 
 
 def _failure(error: BaseException, chunk: Chunk, attempts: int) -> Failure:
@@ -142,14 +143,34 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
+_INPUT = frozenset(  # rooms that raise DataError for values of a file, not for mistakes in code
+    f"hepcalib.{room}"
+    for room in (
+        "features.inputs",
+        "features.jets",
+        "ntuples.branches",
+        "ntuples.linking",
+        "ntuples.reading",
+    )
+)
+
+
 def _is_bad_file(error: BaseException) -> bool:
     """Tell errors of the input from those of the processor, whatever their class."""
     if isinstance(error, HepcalibError):
-        return isinstance(error, (NtupleError, DataError))
+        return isinstance(error, NtupleError) or (
+            isinstance(error, DataError) and any(_raised_in(e) in _INPUT for e in _chain(error))
+        )
     return any(
         frame.f_globals.get("__name__", "").startswith("coffea.nanoevents.mapping")
         for frame, _ in traceback.walk_tb(error.__traceback__)
     )
+
+
+def _raised_in(error: BaseException) -> str:
+    """Return the module that raised an error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__", "")) if frames else ""
 
 
 def _worth_retrying(error: BaseException) -> bool:

@@ -94,6 +94,17 @@ def written(folder: Path, *changes: tuple[str, Any]) -> Path:
         ("analyses.study.processor", "processor:JetCalibration", "no module 'processor'"),
         ("analyses.study.processor", "pathlib:Path", "'pathlib' has no processor 'Path'"),
         (
+            "analyses.study.options.columns",
+            "elsewhere",
+            "the folder of the columns follows from the output directory",
+        ),
+        (
+            "analyses.study.models.calibration",
+            "tagger",
+            "'tagger' is a tagger model; processors:JetCalibration takes a response model",
+        ),
+        ("datasets", {"../there": {"files": ["a.root"], "layout": "flat_jets"}}, "'../there'"),
+        (
             "analyses.study.options.wieghts",
             "none",
             "processors:JetCalibration takes no 'wieghts'. Known: calibration, columns, ",

@@ -11,7 +11,7 @@ import uproot
 from hepcalib.config import load
 from hepcalib.exceptions import RunError
 from hepcalib.inference import Handle
-from hepcalib.pipeline.outputs import read_histograms, write_json, write_run
+from hepcalib.pipeline.outputs import claim, read_histograms, write_json, write_run
 from hepcalib.run import Account, Counts, Ledger, scan_dataset
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def test_a_run_is_written_and_read_back(
     config: Loaded, cluster_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = cluster_file(tmp_path / "a.root")
+    claim(tmp_path / "deep" / "out", config.config)
     write_run(
         tmp_path / "deep" / "out",
         config.config,
@@ -72,3 +73,20 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_text() == '{\n  "x": null\n}\n'
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"x": float("nan")})
+
+
+def test_figures_of_others_are_left_alone(config: Loaded, tmp_path: Path) -> None:
+    mine = tmp_path / "figures" / "mine.png"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    with pytest.raises(RunError, match="choose another --out"):
+        claim(tmp_path, config.config)
+    assert mine.read_bytes() == b"mine"
+
+
+def test_an_earlier_run_is_replaced(config: Loaded, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    claim(out, config.config)
+    (out / "columns").mkdir()
+    claim(out, config.config)
+    assert [path.name for path in out.iterdir()] == ["config.yaml"]

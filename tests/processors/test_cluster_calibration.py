@@ -92,3 +92,15 @@ def test_columns_are_the_prediction(
     relative = columns["energy_sigma_tot"] / columns["energy_calibrated"]
     np.testing.assert_allclose(relative, answer.sigma_tot / answer.response, rtol=1e-5)
     assert np.array_equal(columns["in_range"], np.asarray(answer.in_range))
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 4])
+def test_weights_that_cancel_are_accounted_for(
+    cluster_file: Callable[..., Path], bundle: Callable[..., Path], tmp_path: Path, chunk_size: int
+) -> None:
+    weight = np.array([0.1, 0.2, 0.3, -0.6])
+    path = cluster_file(tmp_path / "clusters.root", clusters=4, weight=weight)
+    processor = ClusterCalibration(calibration=bundle(tmp_path / "b", model="cluster_response"))
+    dataset = run.scan_dataset("given", [path], "cluster_tree")
+    ledger = run.process(processor, [dataset], chunk_size=chunk_size).ledger
+    assert ledger.ok, ledger.complaint()

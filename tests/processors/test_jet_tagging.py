@@ -108,3 +108,14 @@ def test_options_that_cannot_be_meant(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         JetTagging(plain=tmp_path, decorrelated=tmp_path, **options)
+
+
+def test_jets_without_mu_are_in_the_other_histograms(
+    tag: Callable[..., dict[str, Any]], jet_file: Write, tmp_path: Path
+) -> None:
+    unknown = np.full(2, np.nan, np.float32)
+    path = jet_file(tmp_path / "jets.root", counts=[1, 1], mu=unknown, Jet_label=[[0], [1]])
+    output = tag(path, weights="none", mass_range=(0.0, np.inf))
+    sums = {name: output[f"score_{name}"]["plain", sum, sum, sum].value for name in ("mu", "mass")}
+    assert sums["mu"] == 0.0
+    assert labels({"score_mu": output["score_n_pv"]})["signal"] == 1.0

@@ -24,6 +24,12 @@ def test_weights_may_differ_by_rounding_only() -> None:
     assert not replace(GOOD, sum_of_weights=Counts(5.0, 5.0 + 1e-6, 0.0, 0.0)).balanced
 
 
+def test_weights_that_cancel_differ_by_the_rounding_of_their_parts() -> None:
+    cancelled = replace(GOOD, sum_of_weights=Counts(1.1e-16, 5.6e-17, 0.0, 0.0))
+    assert replace(cancelled, weight_scale=1.2).balanced
+    assert not cancelled.balanced
+
+
 @pytest.mark.parametrize(
     "broken",
     [
