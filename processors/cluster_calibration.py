@@ -11,7 +11,7 @@ from hepcalib import calibration as truths
 from hepcalib import hists, inference, metrics, ntuples, plots
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
-from processors.columns import floats, place, save_columns
+from processors.columns import floats, save_columns
 from processors.options import choice
 from processors.responses import fill_pulls, fill_responses, response_study
 
@@ -59,7 +59,7 @@ class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyp
         """Return the histograms of one chunk."""
         clusters = ntuples.objects(events)
         answer = inference.predict(
-            self.calibration, clusters, device=self.device, where=place(events)
+            self.calibration, clusters, device=self.device, where=ntuples.where(events)
         )
         if self.columns is not None:
             save_columns(self.columns, events, _columns(clusters, answer))

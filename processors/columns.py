@@ -1,4 +1,4 @@
-"""Columns in and out of a chunk: plain arrays, their place for messages, and the saved part."""
+"""Columns in and out of a chunk: plain arrays, and the saved part."""
 
 from __future__ import annotations
 
@@ -15,18 +15,12 @@ if TYPE_CHECKING:
     import awkward as ak
     from numpy.typing import NDArray
 
-__all__ = ["floats", "place", "save_columns"]
+__all__ = ["floats", "save_columns"]
 
 
 def floats(objects: ak.Array, column: str) -> NDArray[np.float64]:
     """Return a column of a flat record as a float64 array."""
     return np.asarray(objects[column], dtype=np.float64)
-
-
-def place(events: ak.Array) -> str:
-    """Return dataset, file and entries of a chunk, for messages."""
-    at = events.metadata
-    return f"{at['dataset']}: {at['filename']}[{at['entrystart']}:{at['entrystop']}]"
 
 
 def save_columns(folder: str, events: ak.Array, columns: Mapping[str, NDArray[Any]]) -> None:

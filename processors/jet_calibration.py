@@ -12,7 +12,7 @@ from hepcalib import calibration as truths
 from hepcalib import inference, metrics, ntuples, plots
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
-from processors.columns import floats, place, save_columns
+from processors.columns import floats, save_columns
 from processors.options import choice
 from processors.responses import fill_pulls, fill_responses, response_study
 
@@ -63,7 +63,9 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
     def process(self, events: ak.Array) -> dict[str, Hist[Any]]:
         """Return the histograms of one chunk."""
         jets = ak.flatten(ntuples.objects(events), axis=1)
-        answer = inference.predict(self.calibration, jets, device=self.device, where=place(events))
+        answer = inference.predict(
+            self.calibration, jets, device=self.device, where=ntuples.where(events)
+        )
         if self.columns is not None:
             save_columns(self.columns, events, _columns(jets, answer))
         matched = np.asarray(jets["matched"])

@@ -11,7 +11,7 @@ from coffea.processor import ProcessorABC
 from hepcalib import hists, inference, metrics, ntuples, plots
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
-from processors.columns import floats, place, save_columns
+from processors.columns import floats, save_columns
 from processors.options import choice, interval
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class JetTagging(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         """Return the histograms of one chunk."""
         jets = ak.flatten(ntuples.objects(events), axis=1)
         answers = {
-            name: inference.predict(tagger, jets, device=self.device, where=place(events))
+            name: inference.predict(tagger, jets, device=self.device, where=ntuples.where(events))
             for name, tagger in self.taggers.items()
         }
         if self.columns is not None:
