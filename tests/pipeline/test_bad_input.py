@@ -196,9 +196,9 @@ def test_a_feature_that_is_not_finite_fails_its_chunk(
     path = cluster_file(tmp_path / "clusters.root", clusterEta=rapidity)
     result = analyse(path)
     assert result.exit_code == 1
-    expected = f"feature 'cluster.rapidity' is not finite for 1 of 20, first in row 7: {value}"
-    assert expected in result.stderr
-    assert str(path) in result.stderr
+    where = f"dataset 'given', {path}, entries 20-40"
+    expected = f"{where}: feature 'cluster.rapidity' is not finite for 1 of 20"
+    assert f"{expected}, first in row 7: {value}" in result.stderr
     found = account(tmp_path / "out")
     assert found["events"] == {"expected": 60, "processed": 40, "skipped": 0, "failed": 20}
     assert found["problems"][0]["entries"] == [20, 40]

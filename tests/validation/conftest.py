@@ -24,6 +24,7 @@ class FullRun(NamedTuple):
     metrics: dict[str, Any]
     ledger: dict[str, Any]
     seconds: float
+    peak_gib: float  # of the largest process of this run
 
 
 @pytest.fixture(scope="session")
@@ -37,14 +38,18 @@ def full_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., FullRun]
         config = ROOT / "analysis_configs" / f"{name}.yaml"
         command = [sys.executable, "-m", "hepcalib", "run", str(config), *arguments]
         start = time.monotonic()
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        with (folder / f"{name}.log").open("w+", encoding="utf-8") as log:
+            process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+            _, status, usage = os.wait4(process.pid, 0)  # of this run, not of earlier children
+            process.returncode = os.waitstatus_to_exitcode(status)
+            log.seek(0)
+            assert process.returncode == 0, log.read()[-3000:]
         seconds = time.monotonic() - start
-        assert done.returncode == 0, done.stderr[-3000:]
         out = folder / "out" / name
         metrics, ledger = (
             json.loads((out / f"{part}.json").read_text(encoding="utf-8"))
             for part in ("metrics", "ledger")
         )
-        return FullRun(metrics, ledger, seconds)
+        return FullRun(metrics, ledger, seconds, usage.ru_maxrss / 2**20)
 
     return run

@@ -112,4 +112,6 @@ def test_everything_is_accounted_for(quickstart: Any) -> None:
 
 def test_cost(quickstart: Any, record_property: Record) -> None:
     record_property("seconds", round(quickstart.seconds))
+    record_property("peak memory of a process [GiB]", round(quickstart.peak_gib, 2))
     assert quickstart.seconds < 360.0
+    assert quickstart.peak_gib < 4.0
