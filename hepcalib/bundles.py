@@ -11,7 +11,7 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import safetensors.torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,14 +20,18 @@ from torch import nn
 
 import hepcalib
 from hepcalib import models
-from hepcalib.exceptions import BundleError, ConfigError, HepcalibError
+from hepcalib.exceptions import BundleError, ConfigError, HepcalibError, suggestion
 from hepcalib.features import Inputs
 from hepcalib.models import BernoulliHead, Model
+from hepcalib.ntuples.quantities import QUANTITIES, Quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Bundle", "BundleSpec", "load", "save", "sha256_of"]
+
+Target: TypeAlias = Literal["log10_response", "response", "log10_truth"]
+Location: TypeAlias = Literal["median", "mean", "mode", "response_mean", "response_mode"]
 
 VERSION = 1
 SPEC_FILE, WEIGHTS_FILE = "bundle.json", "weights.safetensors"
@@ -43,7 +47,9 @@ class BundleSpec(BaseModel):
     kind: Literal["response", "tagger"]
     name: str
     object: Literal["cluster", "jet"]
-    location: Literal["median", "mean", "mode"]  # of log10 R; a tagger's score is a mean
+    target: Target = "log10_response"  # what the distribution of a response model is about
+    quantity: Quantity | None = None  # whose response it is; None for a tagger
+    location: Location  # of the trained variable, or of R; a tagger's score is a mean
     model: dict[str, Any]  # as `models.build` takes it
     inputs: dict[str, list[dict[str, Any]]]  # as `Inputs.definition`
     weights_sha256: str
@@ -69,7 +75,9 @@ def save(
     kind: Literal["response", "tagger"],
     object: Literal["cluster", "jet"],
     name: str,
-    location: Literal["median", "mean", "mode"] = "median",
+    target: Target = "log10_response",
+    quantity: Quantity | None = None,
+    location: Location = "median",
     provenance: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write a bundle, read it back and return it.
@@ -81,19 +89,25 @@ def save(
         path: Folder of the bundle.
         model: Trained model, on any device.
         inputs: Its fitted inputs.
-        kind: "response" for a model of log10 R, R = raw / true; "tagger" for a classifier.
+        kind: "response" for a model of R = raw / true; "tagger" for a classifier.
         object: What the inputs describe.
         name: The model's name, for messages and figures.
-        location: The statistic of p(log10 R) that becomes the calibration.
+        target: What a response model predicts the distribution of: "log10_response", "response",
+            or "log10_truth", the logarithm of the true value [GeV].
+        quantity: What R is the response of: energy, pt or mass; None for the usual one.
+        location: The statistic that becomes the calibration: "median", "mean" or "mode" of the
+            trained variable, or, with log10 R, "response_mean" or "response_mode" of R itself.
         provenance: How the model came about, JSON-able.
 
     Raises:
-        ConfigError: if kind, object and name do not fit model and inputs, or the inputs are not
-            fitted.
+        ConfigError: if kind, object and name do not fit model and inputs, the inputs are not
+            fitted, or target, quantity or location are unknown or do not fit each other.
         BundleError: if the path is something else, cannot be written, or the provenance is no JSON.
     """
-    target = Path(path)
+    folder = Path(path)
     _check(model, inputs, kind=kind, owner=object)
+    _check_statistic(target, location)
+    _check_quantity(object, quantity)
     state = nn.ModuleDict({"model": model, "inputs": inputs}).state_dict()
     weights = safetensors.torch.save(
         {key: value.cpu().contiguous() for key, value in state.items()}
@@ -104,6 +118,8 @@ def save(
         "kind": kind,
         "name": name,
         "object": object,
+        "target": target,
+        "quantity": (quantity or QUANTITIES[object][0]) if kind == "response" else None,
         "location": location,
         "model": models.describe(model),
         "inputs": inputs.definition,
@@ -113,14 +129,14 @@ def save(
     try:
         fields = json.loads(_canonical(fields))  # what a reader gets: text keys, lists
         document = _canonical({**fields, "sha256": _sha256(_canonical(fields))})
-        _write(target, {SPEC_FILE: document, WEIGHTS_FILE: weights})
+        _write(folder, {SPEC_FILE: document, WEIGHTS_FILE: weights})
     except (TypeError, ValueError) as error:
-        msg = f"{target}: the provenance cannot be written as JSON: {error}"
+        msg = f"{folder}: the provenance cannot be written as JSON: {error}"
         raise BundleError(msg) from error
     except OSError as error:
-        msg = f"{target}: cannot be written: {error}"
+        msg = f"{folder}: cannot be written: {error}"
         raise BundleError(msg) from error
-    return load(target)
+    return load(folder)
 
 
 def load(path: str | Path) -> Bundle:
@@ -139,6 +155,9 @@ def load(path: str | Path) -> Bundle:
             f"{weights_file}: sha256 is {_sha256(weights)}, {SPEC_FILE} says "
             f"{spec.weights_sha256}; the file is damaged or of another bundle"
         )
+        raise BundleError(msg)
+    if spec.kind == "response" and spec.quantity is None:
+        msg = f"{folder / SPEC_FILE}: does not say whose response it predicts; train it again"
         raise BundleError(msg)
     try:
         model, inputs = models.build(spec.model), _inputs(spec.inputs)
@@ -220,6 +239,23 @@ def _check(model: Model, inputs: Inputs, *, kind: str, owner: str) -> None:
         raise ConfigError(msg)
     if not inputs.fitted:
         msg = "the inputs are not fitted; call inputs.fit(inputs.extract(columns)) first"
+        raise ConfigError(msg)
+
+
+def _check_quantity(owner: str, quantity: str | None) -> None:
+    if quantity not in {None, *QUANTITIES[owner]}:
+        known = suggestion(str(quantity), QUANTITIES[owner])
+        msg = f"a {owner} has no '{quantity}' to calibrate. {known}"
+        raise ConfigError(msg)
+
+
+def _check_statistic(target: str, location: str) -> None:
+    for name, value, kind in (("target", target, Target), ("location", location, Location)):
+        if value not in get_args(kind):
+            msg = f"unknown {name} '{value}'. {suggestion(value, get_args(kind))}"
+            raise ConfigError(msg)
+    if location.startswith("response_") and target != "log10_response":
+        msg = f"location '{location}' with target '{target}'; it needs 'log10_response'"
         raise ConfigError(msg)
 
 

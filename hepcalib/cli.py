@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 from rich.console import Console
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hepcalib.pipeline.stages import Outcome
 
 __all__ = ["main"]
+
+Answer = TypeVar("Answer")
 
 _config = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
 _out = click.option(
@@ -123,6 +125,34 @@ def plot(config: Path, *, out: Path | None, data: Path | None) -> None:
     _guarded(config, data, {}, work)
 
 
+@main.command()
+@click.argument("bundle", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--onnx",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="File to write: mixture networks of clusters, with the outputs that Athena reads.",
+)
+@click.option(
+    "--draws",
+    type=click.Choice(["frozen", "mean"]),
+    default="frozen",
+    show_default=True,
+    help="All weight draws inside the graph, or one network of the mean weights.",
+)
+@click.option("--raw-inputs", is_flag=True, help="Put the transforms of the inputs into the graph.")
+def export(bundle: Path, *, onnx: Path, draws: Literal["frozen", "mean"], raw_inputs: bool) -> None:
+    """Write a trained model for programs without torch."""
+    from hepcalib import bundles
+    from hepcalib import export as room
+
+    def write() -> None:
+        room.write_onnx(bundles.load(bundle), onnx, draws=draws, raw_inputs=raw_inputs)
+        click.echo(f"{onnx}: written, and equal to the model")
+
+    _reporting(write)
+
+
 def _folder(loaded: Loaded, out: Path | None) -> Path:
     return out or Path(loaded.config.output or Path("out") / loaded.config.name)
 
@@ -135,12 +165,17 @@ def _guarded(
 ) -> None:
     from hepcalib.config import load
 
-    try:
-        variables = {} if data is None else {"HEPCALIB_DATA": str(data)}
-        outcome = work(load(config, variables=variables).with_run(**options))
-    except HepcalibError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+    variables = {} if data is None else {"HEPCALIB_DATA": str(data)}
+    outcome = _reporting(lambda: work(load(config, variables=variables).with_run(**options)))
     if outcome is not None and not outcome.ledger.ok:
         click.echo(f"Error: {outcome.complaint}", err=True)
         sys.exit(1)
+
+
+def _reporting(work: Callable[[], Answer]) -> Answer:
+    """Do the work, or end with its error in one line."""
+    try:
+        return work()
+    except HepcalibError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)

@@ -11,6 +11,7 @@ from hepcalib import calibration as truths
 from hepcalib import hists, inference, metrics, ntuples, plots
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
+from processors.clusters import BEST, EM, LCW, fill_spectra, given_energies, is_measurable
 from processors.columns import floats, save_columns
 from processors.options import choice
 from processors.responses import fill_pulls, fill_responses, response_study
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusterCalibration"]
 
-SCALES = ("EM", "LCW", "Calibrated", "Best possible")
+SCALES = (EM, LCW, "Calibrated", BEST)
 VARIABLES = ("true_energy", "calibrated_energy", "mu", "n_pv", "rapidity")
 
 
@@ -63,20 +64,22 @@ class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyp
         )
         if self.columns is not None:
             save_columns(self.columns, events, _columns(clusters, answer))
-        measurable = _measurable(clusters)
+        measurable = is_measurable(clusters)
         clusters, answer = clusters[measurable], answer[measurable]
-        energies = _energies(clusters, answer)
+        energies = given_energies(clusters)
+        energies["Calibrated"] = energies[EM] / floats(answer, "response")
         truth, weight = floats(clusters, "true_energy"), floats(clusters, "weight")
         variables = {name: floats(clusters, name) for name in ("true_energy", "mu", "n_pv")}
         variables |= {"calibrated_energy": energies["Calibrated"]}
         variables |= {"rapidity": floats(clusters, "rapidity")}
-        target = truths.log10_response(energies["EM"], truth)
+        trained = inference.resident(self.calibration, device=self.device).spec.target
+        target = truths.target(energies[EM], truth, trained)
         return {
             **fill_responses(
                 energies, truth, variables, scales=SCALES, weight=weight, quantity="energy"
             ),
             **fill_pulls(answer, target, weight=weight),
-            "spectrum": _spectrum({"True": truth, **energies}, weight),
+            "spectrum": fill_spectra({"True": truth, **energies}, weight),
             "uncertainty_rapidity": _uncertainty_rapidity(clusters, answer, weight),
         }
 
@@ -100,32 +103,6 @@ class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyp
             histograms["uncertainty_rapidity"]
         )
         return Study(found, figures, _summary(found))
-
-
-def _measurable(clusters: ak.Array) -> NDArray[np.bool_]:
-    """Tell where there is a response: not for noise, which has no true or a negative energy."""
-    return ~((floats(clusters, "true_energy") <= 0) | (floats(clusters, "energy") <= 0))
-
-
-def _energies(clusters: ak.Array, answer: ak.Array) -> dict[str, NDArray[np.float64]]:
-    """Return the energy [GeV] at every scale, NaN where the ntuple has none."""
-    measured = floats(clusters, "energy")
-    return {
-        "EM": measured,
-        "LCW": measured * floats(clusters, "had_weight"),
-        "Calibrated": measured / floats(answer, "response"),
-        "Best possible": measured / floats(clusters, "oracle_response"),
-    }
-
-
-def _spectrum(
-    energies: Mapping[str, NDArray[np.float64]], weight: NDArray[np.float64]
-) -> Hist[Any]:
-    histogram = hists.spectrum(tuple(energies))
-    for scale, energy in energies.items():
-        known = ~np.isnan(energy)
-        hists.fill_spectrum(histogram, scale=scale, values=energy[known], weight=weight[known])
-    return histogram
 
 
 def _columns(clusters: ak.Array, answer: ak.Array) -> dict[str, NDArray[Any]]:

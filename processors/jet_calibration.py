@@ -1,19 +1,23 @@
-"""Calibrated jets: response and resolution against pT, pseudorapidity and pile-up."""
+"""Calibrated jets: response and resolution against truth, position, pile-up and flavour."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
 import awkward as ak
+import hist
 import numpy as np
 from coffea.processor import ProcessorABC
 
 from hepcalib import calibration as truths
-from hepcalib import inference, metrics, ntuples, plots
+from hepcalib import hists, inference, metrics, ntuples, plots
+from hepcalib.hists.axes import fill, flavour_bins, histogram
+from hepcalib.ntuples import quantities
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
 from processors.columns import floats, save_columns
 from processors.options import choice
+from processors.residuals import corrected
 from processors.responses import fill_pulls, fill_responses, response_study
 
 if TYPE_CHECKING:
@@ -23,19 +27,28 @@ if TYPE_CHECKING:
     from hist import Hist
     from numpy.typing import NDArray
 
+    from hepcalib.hists.response import Measured
     from hepcalib.inference import Handle
+
+    Floats = NDArray[np.float64]
 
 __all__ = ["JetCalibration"]
 
-SCALES = ("Raw", "Published", "Calibrated")
-VARIABLES = ("true_pt", "eta", "mu", "n_pv", "rho")
+SCALES = ("Raw", "Published", "Calibrated", "Residual")
+POSITIONS = ("eta", "mu", "n_pv", "rho")
+RESPONSES: dict[str, Measured] = {"pt": "pt", "energy": "jet_energy", "mass": "mass"}
+OUTCOMES = ("with a response", "without a true jet", "not positive")
 
 
 class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
-    """Calibrate the transverse momentum of jets; those matched to a true jet fill the histograms.
+    """Calibrate the transverse momentum, energy or mass of jets, whichever the model is for.
+
+    Jets matched to a true jet whose measured and true values are positive have a response: they
+    fill the histograms. The histogram `jets` counts all jets, also those without a response.
 
     Args:
         calibration: A bundle, or its handle, that predicts the response of jets.
+        residual: The file of a residual correction, applied on top.
         weights: Whether event weights enter the histograms, or every jet counts as one.
         columns: Folder for the calibrated jets, a part per chunk; none are written if None.
         device: auto, cpu or cuda.
@@ -45,17 +58,20 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
     """
 
     kind = "response"  # of the models that it takes
-    needs = ("matched", "gen_pt")
+    needs = ("matched",)
+    needs_truth = True  # of what its models calibrate
 
     def __init__(
         self,
         *,
         calibration: Handle | Path,
+        residual: Path | str | None = None,
         weights: Literal["event", "none"] = "event",
         columns: str | None = None,
         device: str = "auto",
     ) -> None:
         self.calibration = calibration
+        self.residual = None if residual is None else str(residual)
         self.weights = choice("weights", weights, ("event", "none"))
         self.columns = columns
         self.device = choice("device", device, DEVICES)
@@ -66,23 +82,28 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         answer = inference.predict(
             self.calibration, jets, device=self.device, where=ntuples.where(events)
         )
+        spec = inference.resident(self.calibration, device=self.device).spec
+        quantity = str(spec.quantity)
+        scales = self._scales(jets, answer, quantity)
         if self.columns is not None:
-            save_columns(self.columns, events, _columns(jets, answer))
+            save_columns(self.columns, events, _columns(jets, answer, scales, quantity))
+        truth = quantities.true(jets, "jet", quantity)
         matched = np.asarray(jets["matched"])
-        jets, answer = jets[matched], answer[matched]
-        momenta = _momenta(jets, answer)
-        truth = floats(jets, "gen_pt")
+        known = matched & (scales["Raw"] > 0) & (truth > 0)
+        counts = _counts(matched, known)
+        jets, answer, truth = jets[known], answer[known], truth[known]
+        scales = {name: values[known] for name, values in scales.items()}
         weight = floats(jets, "weight") if self.weights == "event" else np.ones(len(jets))
-        variables = {name: floats(jets, name) for name in VARIABLES[1:]}
-        target = truths.log10_response(momenta["Raw"], truth)
+        target = truths.target(scales["Raw"], truth, spec.target)
         return {
+            "jets": counts,
             **fill_responses(
-                momenta,
+                scales,
                 truth,
-                {"true_pt": truth, **variables},
+                _variables(jets, truth, quantity),
                 scales=SCALES,
                 weight=weight,
-                quantity="pt",
+                quantity=RESPONSES[quantity],
             ),
             **fill_pulls(answer, target, weight=weight),
         }
@@ -94,37 +115,70 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
     @staticmethod
     def study(histograms: Mapping[str, Hist[Any]]) -> Study:
         """Return response, resolution and pulls of jets, with their figures."""
-        found, figures = response_study(histograms, VARIABLES)
+        variables = [name for name in hists.VARIABLES if f"response_{name}" in histograms]
+        own = next((v for v in ("true_mass", "true_jet_energy") if v in variables), "true_pt")
+        found, figures = response_study(histograms, variables)
         found["pulls"] = metrics.pulls(histograms["pull"])
         found["uncertainty"] = metrics.uncertainty_spectrum(histograms["uncertainty"])
         figures["pulls"] = plots.pull_figure(found["pulls"])
         figures["uncertainty"] = plots.uncertainty_figure(found["uncertainty"])
         total = found["pulls"]["total"]
+        counts = histograms["jets"].values()
+        found["jets"] = {name: float(n) for name, n in zip(OUTCOMES, counts, strict=True)}
+        symbol = {"true_mass": "m", "true_jet_energy": "E", "true_pt": "pT"}[own]
         summary = {
-            f"mean resolution over true pT, {scale}": f"{np.nanmean(result.resolution):.3f}"
-            for scale, result in found["resolution_true_pt"].items()
+            f"mean resolution over true {symbol}, {scale}": f"{_mean(result.resolution):.3f}"
+            for scale, result in found[f"resolution_{own}"].items()
         }
         summary["width of the pulls"] = f"{total.width:.3f} +- {total.width_error:.3f}"
+        summary |= {f"jets {name}": f"{n:.0f}" for name, n in found["jets"].items()}
         return Study(found, figures, summary)
 
+    def _scales(self, jets: ak.Array, answer: ak.Array, quantity: str) -> dict[str, Floats]:
+        """Return the quantity [GeV] at every scale, NaN where the ntuple has none."""
+        raw = quantities.measured(jets, "jet", quantity)
+        calibrated = raw / floats(answer, "response")
+        found = {"Raw": raw, "Calibrated": calibrated}
+        if quantity == "pt":
+            found["Published"] = floats(jets, "pt_published")
+        if self.residual is not None:
+            found["Residual"] = corrected(self.residual, jets, calibrated, quantity=quantity)
+        return found
 
-def _momenta(jets: ak.Array, answer: ak.Array) -> dict[str, NDArray[np.float64]]:
-    """Return the transverse momentum [GeV] at every scale, NaN where the ntuple has none."""
-    raw = floats(jets, "pt")
+
+def _variables(jets: ak.Array, truth: Floats, quantity: str) -> dict[str, Floats]:
     return {
-        "Raw": raw,
-        "Published": floats(jets, "pt_published"),
-        "Calibrated": raw / floats(answer, "response"),
+        f"true_{RESPONSES[quantity]}": truth,
+        "true_pt": floats(jets, "gen_pt"),
+        **{name: floats(jets, name) for name in POSITIONS},
+        "flavour": flavour_bins(jets["flavour"]),
     }
 
 
-def _columns(jets: ak.Array, answer: ak.Array) -> dict[str, NDArray[Any]]:
+def _mean(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _counts(matched: NDArray[np.bool_], known: NDArray[np.bool_]) -> Hist[Any]:
+    """Return how many jets there are, each counted as one, by what becomes of them."""
+    edges = np.arange(len(OUTCOMES) + 1) - 0.5
+    label = "Jets " + ", ".join(f"{OUTCOMES[i]} ({i})" for i in range(len(OUTCOMES)))
+    counts = histogram(hist.axis.Variable(edges, name="outcome", label=label, metadata="linear"))
+    fill(counts, None, categories={}, values={"outcome": np.select([known, ~matched], [0, 1], 2)})
+    return counts
+
+
+def _columns(
+    jets: ak.Array, answer: ak.Array, scales: Mapping[str, Floats], quantity: str
+) -> dict[str, NDArray[Any]]:
     columns = {key: np.asarray(jets[key]) for key in ("run", "lumi", "event", "index")}
-    pt = floats(jets, "pt") / floats(answer, "response")
-    columns["pt_calibrated"] = pt
+    columns[f"{quantity}_calibrated"] = scales["Calibrated"]
+    if "Residual" in scales:
+        columns[f"{quantity}_residual"] = scales["Residual"]
     for suffix in ("stat", "syst", "tot"):
         relative = floats(answer, f"sigma_{suffix}") / floats(answer, "response")
-        columns[f"pt_sigma_{suffix}"] = pt * relative
+        columns[f"{quantity}_sigma_{suffix}"] = scales["Calibrated"] * relative
     columns["response"] = floats(answer, "response")
     columns["in_range"] = np.asarray(answer["in_range"])
     return columns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from hepcalib.hists.response import Measured
+
     Floats = NDArray[np.float64]
 
 __all__ = ["fill_pulls", "fill_responses", "response_study"]
@@ -29,13 +31,13 @@ def fill_responses(
     *,
     scales: Sequence[str],
     weight: Floats,
-    quantity: Literal["energy", "pt"],
+    quantity: Measured,
 ) -> dict[str, Hist[Any]]:
     """Return the response of each scale against each variable.
 
     Args:
-        energies: Scale -> energy or transverse momentum [GeV] (rows,), NaN where there is none.
-        truth: True energy or transverse momentum [GeV] (rows,).
+        energies: Scale -> what is measured [GeV] (rows,), NaN where there is none.
+        truth: Its true value [GeV] (rows,).
         variables: Name in `hists.VARIABLES` -> values (rows,), NaN where the file has none.
         scales: All scales that the study knows, present in these rows or not.
         weight: Event weights (rows,).
@@ -58,17 +60,17 @@ def fill_responses(
 
 
 def fill_pulls(answer: ak.Array, target: Floats, *, weight: Floats) -> dict[str, Hist[Any]]:
-    """Return pulls around the predictive mean of log10 R, and the relative uncertainties of R.
+    """Return pulls around the predictive mean, and the relative uncertainties of R.
 
     Args:
         answer: What `inference.predict` returned for a response model.
-        target: True log10 response (rows,).
+        target: True value of the variable that the model was trained for (rows,).
         weight: Event weights (rows,).
     """
     pull, spread = hists.pull(), hists.uncertainty()
-    residual = floats(answer, "mean_log10") - target
+    residual = floats(answer, "target_mean") - target
     for kind, suffix in zip(hists.KINDS, ("tot", "syst", "stat"), strict=True):
-        sigma = floats(answer, f"sigma_log10_{suffix}")
+        sigma = floats(answer, f"target_sigma_{suffix}")
         known = sigma > 0  # a network without weight draws has no statistical uncertainty
         hists.fill_pull(pull, kind=kind, pull=residual[known] / sigma[known], weight=weight[known])
         relative = floats(answer, f"sigma_{suffix}") / floats(answer, "response")

@@ -4,19 +4,24 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 import hepcalib
+from hepcalib import bundles
 from hepcalib.cli import main
 from hepcalib.exceptions import RunError
+from hepcalib.features import Inputs
+from hepcalib.features.clusters import FEATURES
+from hepcalib.models import MLP, MixtureHead
 from hepcalib.pipeline import stages
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = ("plot", "process", "run", "simulate", "train")
+COMMANDS = ("export", "plot", "process", "run", "simulate", "train")
 CONFIG = {
     "version": 1,
     "name": "small",
@@ -64,8 +69,9 @@ def test_help_lists_the_commands() -> None:
 def test_help_of_each_command(command: str) -> None:
     result = invoke(command, "--help")
     assert result.exit_code == 0
-    assert result.stdout.startswith(f"Usage: main {command} [OPTIONS] CONFIG")
-    assert "--data" in result.stdout
+    argument = "BUNDLE" if command == "export" else "CONFIG"
+    assert result.stdout.startswith(f"Usage: main {command} [OPTIONS] {argument}")
+    assert ("--data" in result.stdout) == (command != "export")
     assert ("--out" in result.stdout) == (command in {"run", "process", "plot"})
     assert ("--executor" in result.stdout) == (command in {"run", "process"})
 
@@ -169,3 +175,23 @@ def test_errors_of_a_step_become_an_exit_code(
     monkeypatch.setattr(stages, "simulate", fail)
     result = invoke("simulate", config)
     assert (result.exit_code, result.stderr) == (2, "Error: the scheduler does not answer\n")
+
+
+def test_export_writes_a_network_or_says_what_is_wrong(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    columns = {
+        name: np.geomspace(1.0, 9.0, 50, dtype=np.float32)
+        for feature in FEATURES
+        for name in feature.needs
+    }
+    inputs = Inputs(features=[f"cluster.{feature.name}" for feature in FEATURES])
+    inputs.fit(inputs.extract(columns))
+    model = MLP(features=15, hidden=(8,), head=MixtureHead())
+    bundles.save(tmp_path / "made", model, inputs, kind="response", object="cluster", name="made")
+    file = tmp_path / "made.onnx"
+    result = invoke("export", tmp_path / "made", "--onnx", file, "--raw-inputs")
+    assert result.exit_code == 0, result.output
+    assert file.stat().st_size > 0
+    missing = invoke("export", tmp_path / "none", "--onnx", file)
+    assert missing.exit_code == 2
+    assert "bundle.json: cannot be read" in missing.stderr

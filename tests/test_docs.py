@@ -43,6 +43,8 @@ SECTIONS: list[type[BaseModel]] = [
     config.Inputs,
     config.Penalty,
     config.Training,
+    config.Scan,
+    config.Residual,
     config.Analysis,
     config.RunOptions,
 ]

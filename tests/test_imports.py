@@ -29,6 +29,7 @@ ORDER = (
     "training",
     "bundles",
     "inference",
+    "export",
     "hists",
     "metrics",
     "plots",

@@ -12,6 +12,7 @@ import torch
 from hepcalib import bundles, inference
 from hepcalib.exceptions import ConfigError, DataError
 from hepcalib.features import CATALOGUE, Inputs
+from hepcalib.features.clusters import FEATURES
 from hepcalib.inference import predict
 from hepcalib.models import MLP, PFN, Bayesian, BernoulliHead, MixtureHead, NormalHead
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from hepcalib.bundles import Bundle
     from hepcalib.models import Head, Model
 
-CLUSTER_KEYS = [key for key in CATALOGUE if key.startswith("cluster.")]
+CLUSTER_KEYS = [f"cluster.{feature.name}" for feature in FEATURES]
 CONSTITUENT_KEYS = ["constituent.delta_eta", "constituent.delta_phi", "constituent.log_pt"]
 ROWS = 300
 
@@ -116,7 +117,7 @@ def test_response_fields_and_their_relations(bundle: Bundle) -> None:
     assert str(result.type).startswith(f"{ROWS} * {{response: float64")
     assert str(result.in_range.type) == f"{ROWS} * bool"
     for name in ("stat", "syst", "tot"):
-        sigma = math.log(10) * result.response * result[f"sigma_log10_{name}"]
+        sigma = math.log(10) * result.response * result[f"target_sigma_{name}"]
         assert np.allclose(result[f"sigma_{name}"], sigma, rtol=1e-12)
         assert ak.all(sigma > 0)
     total = np.hypot(result.sigma_stat, result.sigma_syst)
@@ -130,10 +131,10 @@ def test_response_of_normal_members_has_its_closed_form(tmp_path: Path) -> None:
     with torch.no_grad():
         raw = bundle.model.member_outputs(bundle.inputs(bundle.inputs.extract(clusters())))
     means, variances = raw[..., 0].double().numpy(), np.exp(raw[..., 1].double().numpy())
-    assert np.allclose(result.mean_log10, means.mean(axis=0), rtol=1e-5)
+    assert np.allclose(result.target_mean, means.mean(axis=0), rtol=1e-5)
     assert np.allclose(result.response, 10 ** means.mean(axis=0), rtol=1e-5)
-    assert np.allclose(result.sigma_log10_stat, means.std(axis=0), rtol=1e-4)
-    assert np.allclose(result.sigma_log10_syst, np.sqrt(variances.mean(axis=0)), rtol=1e-5)
+    assert np.allclose(result.target_sigma_stat, means.std(axis=0), rtol=1e-4)
+    assert np.allclose(result.target_sigma_syst, np.sqrt(variances.mean(axis=0)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("location", ["mean", "median", "mode"])

@@ -6,16 +6,18 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch.distributions import Categorical, MixtureSameFamily, Normal
+from torch.distributions import LogNormal
 
-from hepcalib.calibration.components import components
-from hepcalib.exceptions import ShapeError
+from hepcalib.calibration.components import Components, components, mixture_of, single
+from hepcalib.exceptions import ConfigError, ShapeError
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.distributions import Distribution
+    from torch.distributions import Distribution, MixtureSameFamily
 
-__all__ = ["Uncertainty", "decompose", "pooled"]
+__all__ = ["Uncertainty", "decompose", "pooled", "response_deviation"]
+
+LN_10 = math.log(10.0)
 
 
 class Uncertainty(NamedTuple):
@@ -69,27 +71,51 @@ def pooled(members: Distribution) -> MixtureSameFamily:
     common.) Reference: arXiv:2412.04370.
 
     Args:
-        members: Normal distributions or mixtures of K of them.
+        members: Normal or log-normal distributions, points, or mixtures of K of one of them.
 
     Shapes:
         batch shape (members, rows) -> batch shape (rows,), members * K components
 
     Raises:
         ShapeError: if the batch shape is not (members, rows) with at least one member.
-        ConfigError: if the members are neither normal nor mixtures of normal distributions.
+        ConfigError: if the members are something else.
     """
     _check(members, "pooled")
     parts = components(members)
-    count = members.batch_shape[0]
-    weights, means, deviations = (
-        part.movedim(0, 1).flatten(1)
-        for part in (parts.log_weights - math.log(count), parts.means, parts.deviations)
-    )
-    return MixtureSameFamily(
-        Categorical(logits=weights, validate_args=False),
-        Normal(means, deviations, validate_args=False),
-        validate_args=False,
-    )
+    weights = parts.log_weights - math.log(members.batch_shape[0])
+    together = (part.movedim(0, 1).flatten(1) for part in (weights, parts.means, parts.deviations))
+    return mixture_of(Components(*together), members)
+
+
+def response_deviation(mixture: Distribution) -> Tensor:
+    r"""Return the standard deviation of the response R of a distribution of log10 R.
+
+    .. math:: \sigma_R^2 = \sum_k \alpha_k \left[ M_k^2 (e^{s_k^2} - 1) + (M_k - M)^2 \right],
+        \quad M_k = 10^{\mu_k} e^{s_k^2 / 2}, \quad M = \sum_k \alpha_k M_k, \quad
+        s_k = \ln 10 \, \sigma_k
+
+    It is exact, where ``sigma_response`` is of first order. For one normal distribution and its
+    median the first order is lower by 1 % at s = 0.1, 7 % at 0.3, 17 % at 0.5 and 31 % at 0.7; a
+    far component of little weight changes the exact value much more.
+
+    Args:
+        mixture: Normal distribution of log10 R, points or a mixture of one of them.
+
+    Shapes:
+        batch shape (...) -> (...)
+
+    Raises:
+        ConfigError: if the distribution is something else.
+    """
+    if isinstance(single(mixture), LogNormal):
+        msg = "response_deviation: a distribution of R, LogNormal; needed: one of log10 R"
+        raise ConfigError(msg)
+    parts = components(mixture)
+    weights, variance = parts.log_weights.exp(), (LN_10 * parts.deviations).square()
+    means = (LN_10 * parts.means + 0.5 * variance).exp()
+    offset = means - (weights * means).sum(-1, keepdim=True)
+    squares = means.square() * variance.expm1() + offset.square()
+    return (weights * squares).sum(-1).sqrt()
 
 
 def _check(members: Distribution, what: str) -> None:

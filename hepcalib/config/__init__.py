@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hepcalib.config.loading import Loaded, dump, load
+from hepcalib.config.scans import scan_models
 from hepcalib.config.schema import (
     Analysis,
     BundleFile,
@@ -13,8 +14,10 @@ from hepcalib.config.schema import (
     ModelConfig,
     Penalty,
     PileUp,
+    Residual,
     RunOptions,
     Sample,
+    Scan,
     TopoClusterSample,
     Training,
 )
@@ -30,10 +33,13 @@ __all__ = [
     "ModelConfig",
     "Penalty",
     "PileUp",
+    "Residual",
     "RunOptions",
     "Sample",
+    "Scan",
     "TopoClusterSample",
     "Training",
     "dump",
     "load",
+    "scan_models",
 ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from hepcalib.config.scans import scanned
 from hepcalib.config.schema import Config, ModelConfig
 from hepcalib.exceptions import ConfigError, suggestion
 
@@ -70,6 +71,7 @@ def load(path: str | Path, *, variables: Mapping[str, str] | None = None) -> Loa
         raise ConfigError("\n".join(lines)) from None
     loaded = Loaded(config, places)
     _check_references(loaded)
+    loaded = _with_scans(loaded)
     return replace(loaded, config=_expand(loaded, {**os.environ, **(variables or {})}))
 
 
@@ -211,6 +213,22 @@ def _kind_of(model: Any) -> str | None:
     return options[0] if len(options) == 1 else None
 
 
+def _with_scans(loaded: Loaded) -> Loaded:
+    """Return the configuration with the models of its scans among the others."""
+    models, places = dict(loaded.config.models), dict(loaded.places)
+    for scan in loaded.config.scans:
+        try:
+            found = scanned(loaded.config, scan)
+        except ConfigError as error:
+            raise loaded.error(("scans", scan), str(error)) from None
+        for name, model in found.items():
+            if models.get(name, model) != model:
+                raise loaded.error(("scans", scan), f"there is another model '{name}'; rename it")
+            models[name] = model
+            places.setdefault(("models", name), places[("scans", scan)])
+    return Loaded(loaded.config.model_copy(update={"models": models}), places)
+
+
 def _check_references(loaded: Loaded) -> None:
     config = loaded.config
     for name, dataset in config.datasets.items():
@@ -223,11 +241,27 @@ def _check_references(loaded: Loaded) -> None:
     for name, model in config.models.items():
         for i, used in enumerate(model.datasets if isinstance(model, ModelConfig) else ()):
             _known(loaded, ("models", name, "datasets", i), used, config.datasets)
+    for name, scan in config.scans.items():
+        _known(loaded, ("scans", name, "model"), scan.model, config.models)
+        if name in config.models:
+            raise loaded.error(("scans", name), "a model has this name; rename one of them")
+    _check_residuals(loaded)
     for name, analysis in config.analyses.items():
         for i, used in enumerate(analysis.datasets):
             _known(loaded, ("analyses", name, "datasets", i), used, config.datasets)
         for role, used in analysis.models.items():
-            _known(loaded, ("analyses", name, "models", role), used, config.models)
+            known = config.residuals if role == "residual" else {**config.models, **config.scans}
+            _known(loaded, ("analyses", name, "models", role), used, known)
+
+
+def _check_residuals(loaded: Loaded) -> None:
+    config = loaded.config
+    for name, residual in config.residuals.items():
+        _known(loaded, ("residuals", name, "model"), residual.model, config.models)
+        for i, used in enumerate(residual.datasets):
+            _known(loaded, ("residuals", name, "datasets", i), used, config.datasets)
+        if name in {**config.models, **config.scans}:
+            raise loaded.error(("residuals", name), "a model or scan has this name; rename one")
 
 
 def _known(loaded: Loaded, key: Key, name: str, known: Mapping[str, object]) -> None:

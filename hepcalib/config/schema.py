@@ -9,6 +9,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    FiniteFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -25,8 +26,10 @@ __all__ = [
     "ModelConfig",
     "Penalty",
     "PileUp",
+    "Residual",
     "RunOptions",
     "Sample",
+    "Scan",
     "TopoClusterSample",
     "Training",
 ]
@@ -100,12 +103,13 @@ class Penalty(_Section):
 
 
 class Training(_Section):
-    """How a model is trained.
+    """How a model is trained, on all objects or on so many `examples` of them.
 
     One thread is best for small networks, and models that are missing are trained side by side.
     """
 
     epochs: PositiveInt = 20
+    min_steps: NonNegativeInt = 0
     batch_size: PositiveInt = 1024
     learning_rate: PositiveFloat = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
@@ -115,16 +119,18 @@ class Training(_Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt = 1
     gradient_clip: PositiveFloat | None = None
+    examples: PositiveInt | None = None
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
 
 
 class ModelConfig(_Section):
     """A model, what it learns, and from which datasets.
 
-    A response model learns log10 of the measured over the true energy (clusters) or transverse
-    momentum (jets); a tagger separates the objects labelled `signal` from those labelled 0.
-    `pt_range` and `mass_range` (of the soft-drop mass) select the jets to learn from, in GeV;
-    weights `flat_pt` make the transverse momentum of each class flat over its range.
+    A response model learns the `target` of the measured over the true `quantity`: the energy of
+    clusters, the transverse momentum, energy or mass of jets. A tagger separates the objects
+    labelled `signal` from those labelled 0. `pt_range` and `mass_range` (of the soft-drop mass)
+    select the jets to learn from, in GeV; weights `flat_pt` make the transverse momentum of each
+    class flat over its range; `spectrum_power` p multiplies the weights by true^p.
     """
 
     kind: Literal["response", "tagger"]
@@ -132,11 +138,14 @@ class ModelConfig(_Section):
     datasets: Annotated[tuple[str, ...], Field(min_length=1)]
     inputs: Inputs
     network: dict[str, Any]
-    location: Literal["mean", "median", "mode"] = "median"
+    target: Literal["log10_response", "response", "log10_truth"] = "log10_response"
+    quantity: Literal["energy", "pt", "mass"] | None = None
+    location: Literal["mean", "median", "mode", "response_mean", "response_mode"] = "median"
     signal: PositiveInt = 1
     pt_range: tuple[float, float] | None = None
     mass_range: tuple[float, float] | None = None
     weights: Literal["event", "flat_pt", "none"] = "none"
+    spectrum_power: FiniteFloat = 0.0
     penalty: Penalty | None = None
     training: Training = Training()
 
@@ -159,8 +168,41 @@ Model = Annotated[
 ]
 
 
+class Scan(_Section):
+    """Copies of a model that differ in one `key`, such as `training.examples`.
+
+    They are models of their own, named `scan-value`; an analysis takes all of them by the name of
+    the scan.
+    """
+
+    model: Name
+    key: str
+    values: Annotated[tuple[PositiveFloat | PositiveInt, ...], Field(min_length=2)]
+
+
+class Residual(_Section):
+    """A numerical inversion of what the response of a `model` leaves, fitted to some `datasets`.
+
+    The `location` of calibrated over true is found in `true_bins` (edges in GeV, or a number of
+    bins with the same number of objects) times the bins of the `variables`, at most two standard
+    columns with their edges. Best are datasets that the model was not trained on.
+    """
+
+    model: Name
+    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
+    variables: Annotated[dict[str, tuple[FiniteFloat, ...]], Field(max_length=2)] = {}
+    location: Literal["mean", "median", "mode"] = "median"
+    true_bins: Annotated[int, Field(ge=2)] | tuple[PositiveFloat, ...] = 10
+    minimum_entries: PositiveInt = 20
+    weights: Literal["event", "none"] = "none"
+
+
 class Analysis(_Section):
-    """A processor (`module:Class`), its datasets, the models it applies and its own options."""
+    """A processor (`module:Class`), its datasets, the models it applies and its own options.
+
+    A role in `models` may be given a model, or a scan: then the processor gets a mapping. The role
+    `residual` is given a residual correction.
+    """
 
     processor: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
     datasets: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -188,6 +230,8 @@ class Config(_Section):
     output: str | None = None
     samples: dict[Name, Sample] = {}
     models: dict[Name, Model] = {}
+    scans: dict[Name, Scan] = {}
+    residuals: dict[Name, Residual] = {}
     datasets: dict[Name, Dataset]
     analyses: dict[Name, Analysis]
     run: RunOptions = RunOptions()

@@ -18,6 +18,7 @@ __all__ = ["CATALOGUE", "feature"]
 CATALOGUE: Mapping[str, Feature] = MappingProxyType(
     {
         **{f"cluster.{feature.name}": feature for feature in clusters.FEATURES},
+        **{f"cluster.{feature.name}": feature for feature in clusters.MORE_FEATURES},
         **{f"jet.{feature.name}": feature for feature in jets.JET_FEATURES},
         **{f"constituent.{feature.name}": feature for feature in jets.CONSTITUENT_FEATURES},
     }

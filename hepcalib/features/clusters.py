@@ -4,11 +4,16 @@ Reference: arXiv:2412.04370, with two changes to the published preprocessing. Th
 scaling of the EM fraction is spoilt by outliers of nearly zero raw energy (all of [0, 1] maps to a
 width of 5e-5), so it is clipped first; the variance of cell times has a population near zero (one
 timed cell) that a logarithm without a floor would spread over ten decades.
+
+Beside them stands the absolute rapidity: a detector is symmetric, and a network that is told so
+resolves the edges of its regions better.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from hepcalib.features.feature import STANDARDISE, Feature, log10_floored
 
@@ -16,12 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from hepcalib.features.table import Table
 
-__all__ = ["FEATURES"]
+__all__ = ["FEATURES", "MORE_FEATURES"]
 
 
 def _column(name: str, unit: str, *steps: Mapping[str, Any]) -> Feature:
@@ -49,4 +53,15 @@ FEATURES: tuple[Feature, ...] = (
     _column("isolation", ""),
     _column("n_pv", ""),
     _column("mu", ""),
+)
+
+MORE_FEATURES: tuple[Feature, ...] = (
+    Feature(
+        "abs_rapidity",
+        "",
+        "object",
+        ("rapidity",),
+        lambda table: np.abs(table["rapidity"]),
+        (STANDARDISE,),
+    ),
 )

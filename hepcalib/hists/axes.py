@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hist import Hist
 
 __all__ = [
+    "FLAVOURS",
     "KINDS",
     "LABELS",
     "VARIABLES",
@@ -27,6 +28,7 @@ __all__ = [
     "Variable",
     "category_axis",
     "fill",
+    "flavour_bins",
     "histogram",
     "variable_axis",
 ]
@@ -46,6 +48,7 @@ class Variable(NamedTuple):
     label: str
     edges: tuple[float, ...]
     spacing: Literal["linear", "log"] = "linear"
+    names: tuple[str, ...] = ()  # of the bins, if they are categories
 
 
 def _steps(low: float, high: float, bins: int) -> tuple[float, ...]:
@@ -55,14 +58,33 @@ def _steps(low: float, high: float, bins: int) -> tuple[float, ...]:
 _ENERGY = (0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 2000.0)
 _PT = (20, 30, 50, 80, 120, 200, 260, 330, 430, 560, 720, 930, 1200, 1550, 2000)
 
+_MASS = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0, 120.0)
+_JET_ENERGY = (20, 50, 100, 150, 200, 300, 400, 500, 650, 800, 1000, 1500, 2000, 3000, 5000, 10000)
+
+FLAVOURS: Mapping[int, str] = {
+    0: "unknown",
+    21: r"$g$",
+    1: r"$uds$",
+    4: r"$c$",
+    5: r"$b$",
+    24: r"$W$",
+    6: r"$t$",
+}
+"""Code in the standard column `flavour` -> how a figure calls it, in the order of the bins."""
+
 VARIABLES: Mapping[str, Variable] = {
     "true_energy": Variable(r"$E_\mathrm{dep}$ [GeV]", _ENERGY, "log"),
     "calibrated_energy": Variable(r"$E_\mathrm{cal}$ [GeV]", _ENERGY, "log"),
     "rapidity": Variable(r"Rapidity $y$", _steps(-2.5, 2.5, 50)),
     "true_pt": Variable(r"Particle-level jet $p_\mathrm{T}$ [GeV]", _PT, "log"),
+    "true_mass": Variable(
+        r"Particle-level jet mass $m$ [GeV]", (*_MASS, 150.0, 200.0, 300.0, 500.0), "log"
+    ),
+    "true_jet_energy": Variable(r"Particle-level jet energy $E$ [GeV]", _JET_ENERGY, "log"),
     "pt": Variable(r"Jet $p_\mathrm{T}$ [GeV]", _PT, "log"),
     "eta": Variable(r"Jet $\eta$", _steps(-2.5, 2.5, 25)),
     "mass": Variable(r"Jet mass $m$ [GeV]", _steps(50.0, 300.0, 50)),
+    "flavour": Variable("Jet flavour", _steps(-0.5, 6.5, 7), names=tuple(FLAVOURS.values())),
     "mu": Variable(r"Mean interactions per crossing $\mu$", _steps(0.0, 80.0, 8)),
     "n_pv": Variable(
         r"Primary vertices $N_\mathrm{PV}$", (*_steps(0.0, 40.0, 8), 50.0, 60.0, 80.0)
@@ -98,6 +120,24 @@ def variable_axis(name: str) -> hist.axis.Variable:
     return hist.axis.Variable(
         variable.edges, name=name, label=variable.label, metadata=variable.spacing
     )
+
+
+def flavour_bins(codes: ArrayLike) -> Floats:
+    """Return the centre of each jet's bin on the axis `flavour`: (rows,) -> (rows,).
+
+    Args:
+        codes: The standard column `flavour`.
+
+    Raises:
+        DataError: if a code is not one of `FLAVOURS`.
+    """
+    given = np.asarray(codes, dtype=np.int64)
+    known = given[:, None] == np.array(list(FLAVOURS))
+    if not known.any(axis=1).all():
+        unknown = sorted({int(code) for code in given[~known.any(axis=1)]})
+        msg = f"unknown jet flavour {unknown}; needed: {sorted(FLAVOURS)}"
+        raise DataError(msg)
+    return np.asarray(known.argmax(axis=1), dtype=np.float64)
 
 
 def histogram(*axes: Any) -> Hist[Any]:

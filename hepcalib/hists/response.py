@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import hist
 import numpy as np
@@ -15,26 +15,28 @@ if TYPE_CHECKING:
     from hist import Hist
     from numpy.typing import ArrayLike
 
-__all__ = ["fill_response", "fill_spectrum", "response", "spectrum"]
+__all__ = ["Measured", "fill_response", "fill_spectrum", "response", "spectrum"]
+
+Measured: TypeAlias = Literal["energy", "pt", "mass", "jet_energy"]
 
 _RESPONSE_EDGES = np.geomspace(0.02, 50.0, 601)  # 1.3 % wide
 _SPECTRUM_EDGES = {"energy": np.geomspace(0.1, 3000.0, 61), "pt": np.geomspace(20.0, 2000.0, 61)}
 _RATIO = {
     "energy": r"$E\,/\,E_\mathrm{dep}$",
     "pt": r"$p_\mathrm{T}\,/\,p_\mathrm{T}^\mathrm{true}$",
+    "mass": r"$m\,/\,m^\mathrm{true}$",
+    "jet_energy": r"$E\,/\,E^\mathrm{true}$",
 }
 _QUANTITY = {"energy": r"Cluster energy $E$ [GeV]", "pt": r"Jet $p_\mathrm{T}$ [GeV]"}
 
 
-def response(
-    variable: str, *, scales: Sequence[str], quantity: Literal["energy", "pt"] = "energy"
-) -> Hist[Any]:
+def response(variable: str, *, scales: Sequence[str], quantity: Measured = "energy") -> Hist[Any]:
     """Return the empty histogram of the response of each scale against one variable.
 
     Args:
         variable: One of `VARIABLES`.
         scales: Names of the scales, such as EM, LCW, BNN.
-        quantity: What is measured: the energy of clusters or the transverse momentum of jets.
+        quantity: What is measured: the energy of clusters, or "pt", "mass" or "jet_energy".
 
     Returns:
         Axes scale, `variable`, response (600 bins 0.02-50, each 1.3 % wide).

@@ -1,12 +1,24 @@
-"""Likelihoods, the Kullback-Leibler term of Bayesian layers, and the decorrelation penalties."""
+"""Likelihoods, losses of point estimates, and the decorrelation penalties."""
 
 from __future__ import annotations
 
 from hepcalib.losses.distance_correlation import distance_correlation
 from hepcalib.losses.gaussian_kl import gaussian_kl
+from hepcalib.losses.leaky_gaussian_kernel import leaky_gaussian_kernel
 from hepcalib.losses.moment_decomposition import moment_decomposition
 from hepcalib.losses.nll import nll
+from hepcalib.losses.pinball import pinball
+from hepcalib.losses.point import Point
 
-__all__ = ["PENALTIES", "distance_correlation", "gaussian_kl", "moment_decomposition", "nll"]
+__all__ = [
+    "PENALTIES",
+    "Point",
+    "distance_correlation",
+    "gaussian_kl",
+    "leaky_gaussian_kernel",
+    "moment_decomposition",
+    "nll",
+    "pinball",
+]
 
 PENALTIES = ("distance_correlation", "moment_decomposition")

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import copy
 import math
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 
 from hepcalib.exceptions import ConfigError
-from hepcalib.models.mean_field import MeanFieldLinear
-from hepcalib.models.model import Model, described
+from hepcalib.models.mean_field import MeanFieldLinear, divergence
+from hepcalib.models.model import Model, checked, described
+from hepcalib.models.moments import Known, Moments, known, mean_uncertainty, propagated
+from hepcalib.models.stacking import stacked_outputs
+from hepcalib.models.wrapping import acts_on_constituents, keyed_generator, require_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from typing import Self
 
     from torch import Tensor
+    from torch.distributions import Distribution
 
     from hepcalib.batch import Batch
+    from hepcalib.models.model import Labelled
 
 __all__ = ["Bayesian"]
+
+Made = TypeVar("Made")
 
 
 class Bayesian(Model):
@@ -47,7 +52,8 @@ class Bayesian(Model):
         initial_log_variance: ln sigma^2 at the start.
 
     Raises:
-        ConfigError: if the model has no linear layer or is Bayesian, or a number is out of range.
+        ConfigError: if the model has no linear layer or has members of its own, or a number is out
+            of range.
     """
 
     def __init__(
@@ -66,9 +72,7 @@ class Bayesian(Model):
                 "needed: finite and > 0, at least 1, at least 0"
             )
             raise ConfigError(msg)
-        if any(isinstance(module, MeanFieldLinear) for module in model.modules()):
-            msg = f"Bayesian: {type(model).__name__} is Bayesian already; needed: a plain model"
-            raise ConfigError(msg)
+        require_plain(model, "Bayesian")
         self.prior_precision, self.draws, self.seed = prior_precision, draws, seed
         self.initial_log_variance = initial_log_variance
         self.model = copy.deepcopy(model)
@@ -77,10 +81,10 @@ class Bayesian(Model):
         if not self._layers():
             msg = f"Bayesian: {type(model).__name__} has no nn.Linear; needed: at least one"
             raise ConfigError(msg)
-        self._drawn: tuple[Any, list[Tensor]] | None = None
+        self._made: dict[str, tuple[Any, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_drawn": None}
+        return {**self.__dict__, "_made": {}}
 
     @property
     def config(self) -> dict[str, Any]:
@@ -95,52 +99,103 @@ class Bayesian(Model):
 
     def train(self, mode: bool = True) -> Self:
         """Set the training mode and forget the weight draws."""
-        self._drawn = None
+        self._made = {}
         return super().train(mode)
 
     def outputs(self, batch: Batch) -> Tensor:
         """Return the raw outputs: random in training, of the mean weights in evaluation."""
         return self.model.outputs(batch)
 
+    def forward(self, batch: Batch) -> Distribution:
+        """Return the distribution of the target: random in training."""
+        distribution: Distribution = self.model(batch)
+        return distribution
+
+    def loss(self, predicted: Any, target: Tensor) -> Tensor:
+        """Return the loss per row of the model within, (rows,)."""
+        return self.model.loss(predicted, target)
+
+    def weighted_loss(self, predicted: Any, target: Tensor, weight: Tensor | None) -> Tensor:
+        """Return the weighted loss per row of the model within, (rows,)."""
+        return self.model.weighted_loss(predicted, target, weight)
+
+    def finish(self, training: Labelled, held_out: Labelled) -> None:
+        """Fit what the model within does not learn by descent."""
+        self.model.finish(training, held_out)
+
+    def regulariser(self, predicted: Any, target: Tensor, *, rows: int) -> Tensor:
+        """Return the divergence of the weights from their prior, shared out over the rows."""
+        return self.kl() / rows + self.model.regulariser(predicted, target, rows=rows)
+
     def member_outputs(self, batch: Batch) -> Tensor:
         """Return the raw outputs of each weight draw, (draws, rows, head.outputs).
 
-        The draws are constants: no gradient reaches the means and variances of the weights.
+        All draws are evaluated together. They are constants: no gradient reaches the means and
+        variances of the weights.
         """
-        weights = self._draw_weights()
-        members = []
-        for draw in range(self.draws):
-            with self._fixed([drawn[draw] for drawn in weights]):
-                members.append(self.model.outputs(batch))
-        return torch.stack(members)
+        drawn = self._once(_Drawn.__name__, self._draw)
+        return stacked_outputs(drawn.model, drawn.weights, batch)
+
+    def stacked(self) -> dict[str, Tensor]:
+        """Return the drawn weights, (draws, outputs, inputs) each, by their names in the model."""
+        return self._once(_Drawn.__name__, self._draw).weights
+
+    def moments(self, batch: Batch) -> Moments:
+        """Return mean and variance of the raw outputs over the weights, without drawing any.
+
+        See ``hepcalib.models.moments.propagated`` for the formulas and the accuracy.
+
+        Raises:
+            ConfigError: if the model is more than linear layers and known activations in a row.
+            ShapeError: if the batch does not fit the model.
+        """
+        return propagated(self._once(Known.__name__, self._known), self._features(batch))
+
+    def mean_uncertainty(self, batch: Batch) -> Tensor:
+        """Return the statistical uncertainty of the mean of the target, (rows,), without draws.
+
+        See ``hepcalib.models.moments.mean_uncertainty`` for the formula and the accuracy.
+
+        Raises:
+            ConfigError: if the model is more than linear layers and known activations in a row.
+            ShapeError: if the batch does not fit the model.
+        """
+        layers = self._once(Known.__name__, self._known)
+        return mean_uncertainty(layers, self._features(batch), head=self.head)
 
     def kl(self) -> Tensor:
         """Return the divergence of the weights from their prior [nat], summed over all of them."""
-        return torch.stack([layer.kl(self.prior_precision) for layer in self._layers()]).sum()
+        return divergence(self._layers(), self.prior_precision)
 
     def _layers(self) -> list[MeanFieldLinear]:
         return [module for module in self.modules() if isinstance(module, MeanFieldLinear)]
 
-    @contextmanager
-    def _fixed(self, weights: list[Tensor]) -> Iterator[None]:
-        layers = self._layers()
-        try:
-            for layer, drawn in zip(layers, weights, strict=True):
-                layer.drawn = drawn
-            yield
-        finally:
-            for layer in layers:
-                layer.drawn = None
-
-    def _draw_weights(self) -> list[Tensor]:
-        """Return the draws of each layer's weights, (draws, outputs, inputs); made once."""
+    def _once(self, name: str, make: Callable[[], Made]) -> Made:
+        """Return what follows from the parameters, made once until they change."""
         key = (self.draws, self.seed, *(_state(parameter) for parameter in self.parameters()))
-        if self._drawn is None or self._drawn[0] != key:
+        found = self._made.get(name)
+        if found is None or found[0] != key:
             # Not as inference tensors, which could not be used for gradients of the inputs later.
             with torch.inference_mode(False), torch.no_grad():
-                weights = [self._draws_of(i, layer) for i, layer in enumerate(self._layers())]
-            self._drawn = (key, weights)
-        return self._drawn[1]
+                found = key, make()
+            self._made[name] = found
+        made: Made = found[1]
+        return made
+
+    def _known(self) -> list[Known]:
+        return known(self.model)
+
+    def _features(self, batch: Batch) -> Tensor:
+        width = self._layers()[0].weight.shape[1]
+        return checked(batch.features, width, model=self.model, what="features")
+
+    def _draw(self) -> _Drawn:
+        names = {layer: name for name, layer in self.model.named_modules()}
+        weights = {
+            f"{names[layer]}.weight": self._draws_of(index, layer)
+            for index, layer in enumerate(self._layers())
+        }
+        return _Drawn(self._plain(), weights)
 
     def _draws_of(self, index: int, layer: MeanFieldLinear) -> Tensor:
         drawn = [
@@ -148,6 +203,19 @@ class Bayesian(Model):
             for draw in range(self.draws)
         ]
         return torch.stack(drawn)
+
+    def _plain(self) -> Model:
+        """Return a copy of the model with linear layers, which has the same parameters."""
+        same: dict[int, Any] = {id(layer): layer.plain() for layer in self._layers()}
+        same |= {id(tensor): tensor for tensor in (*self.model.parameters(), *self.model.buffers())}
+        return copy.deepcopy(self.model, same).eval()
+
+
+class _Drawn(NamedTuple):
+    """The plain model and the draws of its weights."""
+
+    model: Model
+    weights: dict[str, Tensor]  # (draws, outputs, inputs), by names of parameters of the model
 
 
 def _replace_linear(model: Model, initial_log_variance: float) -> None:
@@ -157,11 +225,10 @@ def _replace_linear(model: Model, initial_log_variance: float) -> None:
         for name, child in list(parent.named_children()):
             if type(child) is not nn.Linear:
                 continue
-            top = f"{path}.{name}".lstrip(".").split(".", maxsplit=1)[0]
             layer = replaced.get(id(child)) or MeanFieldLinear(
                 child,
                 initial_log_variance=initial_log_variance,
-                shared=top in model.constituent_modules,
+                shared=acts_on_constituents(model, f"{path}.{name}".lstrip(".")),
             )
             replaced[id(child)] = layer
             setattr(parent, name, layer)
@@ -169,9 +236,7 @@ def _replace_linear(model: Model, initial_log_variance: float) -> None:
 
 def _noise(key: tuple[int, int, int], like: Tensor) -> Tensor:
     """Return standard normal noise that depends on the key and the shape only."""
-    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(like.shape, generator=generator).to(like)
+    return torch.randn(like.shape, generator=keyed_generator(*key)).to(like)
 
 
 def _state(parameter: Tensor) -> tuple[Any, ...]:

@@ -27,7 +27,7 @@ class MLP(Model):
         features: Number of features per row.
         hidden: Widths of the hidden layers.
         head: What the outputs mean.
-        activation: One of elu, gelu, relu, silu, tanh.
+        activation: One of double_silu, elu, gelu, relu, shifted_tanh, silu, tanh.
 
     Raises:
         ConfigError: if a width is not positive or the activation is unknown.

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from hepcalib.exceptions import ShapeError
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from torch.distributions import Distribution
 
     from hepcalib.batch import Batch
     from hepcalib.models.heads import Head
 
-__all__ = ["Model", "checked", "described"]
+__all__ = ["ONE_SIGMA", "Labelled", "Model", "checked", "described"]
+
+ONE_SIGMA = 0.6826894921370859
+"""Probability of a normal variable to be within one standard deviation of its mean."""
+
+
+class Labelled(NamedTuple):
+    """Rows with their targets, as `Model.finish` gets them."""
+
+    batch: Batch  # transformed features
+    target: Tensor  # (rows,)
+    weight: Tensor | None = None  # (rows,)
 
 
 class Model(nn.Module, ABC):
@@ -24,6 +35,9 @@ class Model(nn.Module, ABC):
 
     Constructor keywords are the configuration. ``constituent_modules`` names the submodules that
     act on constituents: a wrapper that draws weights has to give those of a jet the same ones.
+
+    A training minimises ``loss(model(batch), target)`` and ``regulariser``, and calls ``finish``
+    once at its end; a prediction is made from ``members`` and ``interval``.
     """
 
     head: Head
@@ -39,13 +53,78 @@ class Model(nn.Module, ABC):
         """Return the raw numbers the head turns into a distribution, (rows, head.outputs)."""
 
     def forward(self, batch: Batch) -> Distribution:
-        """Return the distribution of the target, batch shape (rows,)."""
+        """Return the distribution of the target, batch shape (rows,).
+
+        Models of several members that are trained together return (members, rows). In training it
+        may be any object that ``loss`` understands.
+        """
         distribution: Distribution = self.head(self.outputs(batch))
         return distribution
+
+    def loss(self, predicted: Any, target: Tensor) -> Tensor:
+        """Return what a training minimises, per row: minus the log-likelihood.
+
+        Args:
+            predicted: What ``forward`` returned, in training or in evaluation.
+            target: (rows,).
+
+        Returns:
+            (rows,), or (members, rows) for members that are trained together.
+        """
+        loss: Tensor = -predicted.log_prob(target)
+        return loss
+
+    def weighted_loss(self, predicted: Any, target: Tensor, weight: Tensor | None) -> Tensor:
+        """Return the loss of each row times its weight.
+
+        Args:
+            predicted: What ``forward`` returned.
+            target: (rows,).
+            weight: (rows,) of mean 1 over the training sample; None for 1.
+
+        Returns:
+            As ``loss``.
+        """
+        loss = self.loss(predicted, target)
+        return loss if weight is None else loss * weight
+
+    def regulariser(self, predicted: Any, target: Tensor, *, rows: int) -> Tensor:
+        """Return what is added to the mean loss of a batch, a scalar.
+
+        Args:
+            predicted: What ``forward`` returned.
+            target: (rows of the batch,).
+            rows: Number of training rows, over which a prior is shared out.
+        """
+        del predicted, rows
+        return target.new_zeros(())
+
+    def finish(self, training: Labelled, held_out: Labelled) -> None:
+        """Fit what gradient descent does not learn; called once, in evaluation mode.
+
+        Args:
+            training: The rows that were learnt from.
+            held_out: The rows that have chosen the epoch.
+        """
 
     def member_outputs(self, batch: Batch) -> Tensor:
         """Return the raw outputs of all members, (members, rows, head.outputs)."""
         return self.outputs(batch).unsqueeze(0)
+
+    def members(self, batch: Batch) -> Distribution:
+        """Return the distributions of all members, batch shape (members, rows)."""
+        distribution: Distribution = self.head(self.member_outputs(batch))
+        return distribution
+
+    def interval(self, members: Distribution) -> tuple[Tensor, Tensor]:
+        """Return the probabilities of the quantiles that bound the 68.27 % interval, (rows,) each.
+
+        Args:
+            members: What ``members`` returned; the quantiles are those of the pooled mixture.
+        """
+        device = members.mean.device
+        tail = torch.full(members.batch_shape[1:], 0.5 * (1.0 - ONE_SIGMA), device=device)
+        return tail, 1.0 - tail
 
 
 def described(part: Model | Head) -> dict[str, Any]:

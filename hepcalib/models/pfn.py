@@ -38,7 +38,7 @@ class PFN(Model):
         phi: Widths of the layers of Phi.
         f: Widths of the hidden layers of F.
         head: What the outputs mean.
-        activation: One of elu, gelu, relu, silu, tanh.
+        activation: One of double_silu, elu, gelu, relu, shifted_tanh, silu, tanh.
 
     Raises:
         ConfigError: if a width is not positive or the activation is unknown.

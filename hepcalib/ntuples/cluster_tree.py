@@ -33,6 +33,7 @@ CLUSTER_TREE = Layout(
         "n_pv": Column("nPrimVtx"),
         "mu": Column("avgMu"),
         "true_energy": Column("cluster_ENG_CALIB_TOT", "GeV", required=False),
+        "energy_published": Column("clusterECalib", "GeV", required=False),
         "had_weight": Column("cluster_HAD_WEIGHT", required=False),
         "em_probability": Column("cluster_EM_PROBABILITY", required=False),
         "oracle_response": Column("cluster_ORACLE_RESPONSE", required=False),

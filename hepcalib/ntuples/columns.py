@@ -70,6 +70,9 @@ _CLUSTER: Final = {
     "n_pv": Standard(""),
     "mu": Standard(""),
     "true_energy": Standard("GeV"),
+    "energy_published": Standard("GeV"),
+    "charged_published": Standard(""),
+    "pdg_id": Standard("", "int64", default=0),
     "had_weight": Standard(""),
     "em_probability": Standard(""),
     "oracle_response": Standard(""),
@@ -94,6 +97,7 @@ _JET: Final = {
     "softdrop_mass": Standard("GeV"),
     "trimmed_mass": Standard("GeV"),
     "label": Standard("", "int64", default=-1),
+    "flavour": Standard("", "int64", default=0),
     "gen_pt": Standard("GeV", level="gen"),
     "gen_eta": Standard("", level="gen"),
     "gen_phi": Standard("rad", level="gen"),
@@ -109,4 +113,8 @@ _JET: Final = {
 STANDARD: Final[Mapping[ObjectKind, Mapping[str, Standard]]] = MappingProxyType(
     {"cluster": MappingProxyType(_CLUSTER), "jet": MappingProxyType(_JET)}
 )
-"""The standard columns of clusters and of jets; raw scale, candidate weights applied."""
+"""The standard columns of clusters and of jets; raw scale, candidate weights applied.
+
+`flavour` is the PDG code of what a jet came from: 1 for u, d and s, 4, 5, 21, 24 (a whole W), 6 (a
+whole top), and 0 where that is not known.
+"""

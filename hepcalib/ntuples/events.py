@@ -49,7 +49,7 @@ def open_events(
         NtupleError: if the file cannot be opened or lacks a branch that the layout requires.
     """
     found = find_layout(layout)
-    with open_tree(path, found.tree) as (file, tree):
+    with open_tree(path, found) as (file, tree):
         offered = None if branches is None else set(branches)
         needed = found.required()
         check_branches(path, tree, needed if offered is None else needed & offered)

@@ -13,6 +13,7 @@ import numpy as np
 import uproot
 
 from hepcalib.exceptions import NtupleError
+from hepcalib.ntuples.csv_files import open_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,27 +34,39 @@ _LONG_HEADER = 1_000_000  # files of this format version and above hold 8-byte p
 
 
 @contextmanager
-def open_tree(path: str | Path, tree: str) -> Iterator[tuple[Any, Any]]:
+def open_tree(path: str | Path, layout: Layout) -> Iterator[tuple[Any, Any]]:
     """Open a file and yield it (uproot's directory) with its tree; close it afterwards.
 
+    A CSV file is yielded as a directory in memory.
+
     Raises:
-        NtupleError: if the file is missing, empty, truncated or not ROOT, or has no such tree.
+        NtupleError: if the file is missing, empty, truncated or not ROOT, or has no such tree, or
+            holds in CSV what is no number.
     """
+    if layout.format == "csv":
+        with open_csv(path, layout) as found:
+            yield found
+        return
     check_bytes(path)
     with _opened(path) as file:
-        try:
-            found = file[tree]
-            entries = found.num_entries
-        except uproot.exceptions.KeyInFileError as error:
-            msg = f"{path}: there is no tree '{tree}'. Trees found: {_trees(file)}"
-            raise NtupleError(msg) from error
-        except Exception as error:
-            msg = f"{path}: tree '{tree}' cannot be read: {first_line(error)}"
-            raise NtupleError(msg) from error
-        if not isinstance(entries, (int, np.integer)):
-            msg = f"{path}: '{tree}' is a {found.classname}, not a tree"
-            raise NtupleError(msg)
-        yield file, found
+        yield file, _tree(path, file, layout.tree)
+
+
+def _tree(path: str | Path, file: Any, tree: str) -> Any:
+    """Return the tree of an open file."""
+    try:
+        found = file[tree]
+        entries = found.num_entries
+    except uproot.exceptions.KeyInFileError as error:
+        msg = f"{path}: there is no tree '{tree}'. Trees found: {_trees(file)}"
+        raise NtupleError(msg) from error
+    except Exception as error:
+        msg = f"{path}: tree '{tree}' cannot be read: {first_line(error)}"
+        raise NtupleError(msg) from error
+    if not isinstance(entries, (int, np.integer)):
+        msg = f"{path}: '{tree}' is a {found.classname}, not a tree"
+        raise NtupleError(msg)
+    return found
 
 
 def check_bytes(path: str | Path) -> int:

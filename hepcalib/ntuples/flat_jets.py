@@ -32,6 +32,7 @@ FLAT_JETS = Layout(
         "softdrop_mass": Column("Jet_msoftdrop", "GeV", required=False),
         "trimmed_mass": Column("Jet_mtrimmed", "GeV", required=False),
         "label": Column("Jet_label", required=False),
+        "flavour": Column("Jet_flavour", required=False),
         "gen_pt": Column("GenJet_pt", "GeV"),
         "gen_eta": Column("GenJet_eta"),
         "gen_phi": Column("GenJet_phi", "rad"),

@@ -34,6 +34,8 @@ class Column(NamedTuple):
         required: Whether a file without the branch is refused.
         default: Value where an optional branch is absent; None is that of the standard column.
         factors: Branches that multiply it, row by row.
+        codes: (number in the file, standard number) of a column of codes; all others are the
+            default.
     """
 
     branch: str
@@ -41,6 +43,7 @@ class Column(NamedTuple):
     required: bool = True
     default: float | None = None
     factors: tuple[Factor, ...] = ()
+    codes: tuple[tuple[int, int], ...] = ()
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -94,6 +97,8 @@ class Layout:
         gen: The link to generator-level jets, if there is one.
         candidates: The links to constituents, if there are any.
         collections: Further prefixes with a counter, and the coffea record each becomes.
+        format: What the files are; a CSV file has one cluster per line.
+        words: Columns of a CSV file that hold words, and the number that each word becomes.
 
     Raises:
         ConfigError: if a column or unit is not a standard one.
@@ -107,6 +112,8 @@ class Layout:
     gen: Gen | None = None
     candidates: Candidates | None = None
     collections: Mapping[str, str] = field(default_factory=dict)
+    format: Literal["root", "csv"] = "root"
+    words: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         derived = DERIVED if self.object == "jet" else ()

@@ -17,6 +17,10 @@ _EVENT = {
     "weight": Column("genWeight", required=False),
 }
 
+_HADRONS = ((4, 4), (5, 5))  # of the b or c hadrons in the jet; light jets are not told apart
+_QUARKS = {1: 1, 2: 1, 3: 1, 4: 4, 5: 5}
+_PARTONS = ((21, 21), *((sign * quark, _QUARKS[quark]) for quark in _QUARKS for sign in (1, -1)))
+
 NANOAOD = Layout(
     name="nanoaod",
     tree="Events",
@@ -40,6 +44,7 @@ NANOAOD = Layout(
         "area": Column("FatJet_area", required=False),
         "pt_published": Column("FatJet_pt", "GeV"),
         "softdrop_mass": Column("FatJet_msoftdrop", "GeV", required=False),
+        "flavour": Column("FatJet_hadronFlavour", required=False, codes=_HADRONS),
         "gen_pt": Column("GenJetAK8_pt", "GeV", required=False),
         "gen_eta": Column("GenJetAK8_eta", required=False),
         "gen_phi": Column("GenJetAK8_phi", "rad", required=False),
@@ -66,6 +71,7 @@ NANOAOD_AK4 = Layout(
         "mass": Column("Jet_mass", "GeV", factors=(Factor("Jet_rawFactor", complement=True),)),
         "area": Column("Jet_area", required=False),
         "pt_published": Column("Jet_pt", "GeV"),
+        "flavour": Column("Jet_partonFlavour", required=False, codes=_PARTONS),
         "gen_pt": Column("GenJet_pt", "GeV", required=False),
         "gen_eta": Column("GenJet_eta", required=False),
         "gen_phi": Column("GenJet_phi", "rad", required=False),

@@ -239,6 +239,9 @@ def _converted(
     values = load(column.branch)
     if column.factors or UNITS[column.unit] != 1.0:
         values = _scaled(values, column, load)
+    if column.codes:
+        known = [values == code for code, _ in column.codes]
+        values = np.select(known, [code for _, code in column.codes], layout.default(name))
     return values.astype(dtype, copy=False)
 
 

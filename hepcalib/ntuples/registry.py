@@ -11,6 +11,7 @@ from hepcalib.ntuples.flat_jets import FlatJetsSchema
 from hepcalib.ntuples.layout import Layout
 from hepcalib.ntuples.nanoaod import NanoAODAK4Schema, NanoAODAK8Schema
 from hepcalib.ntuples.pfnano import PFNanoSchema
+from hepcalib.ntuples.pion_clusters import PionClustersSchema
 from hepcalib.ntuples.schema import LayoutSchema
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ SCHEMAS: Final[Mapping[str, type[LayoutSchema]]] = MappingProxyType(
             NanoAODAK4Schema,
             NanoAODAK8Schema,
             PFNanoSchema,
+            PionClustersSchema,
         )
     }
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from hepcalib.exceptions import NtupleError
+from hepcalib.ntuples.csv_files import csv_size
 from hepcalib.ntuples.files import (
     check_branches,
     check_bytes,
@@ -65,12 +66,12 @@ def scan(
     """
     found = find_layout(layout)
     needed = found.required() | (set() if needs is None else found.required(needs))
-    size = check_bytes(path)
+    size = csv_size(path) if found.format == "csv" else check_bytes(path)
     digest = sha256_of(path) if checksum or sha256 is not None else None
     if sha256 is not None and digest != sha256.lower():
         msg = f"{path}: sha256 is {digest}, expected {sha256}: the file is damaged or another one"
         raise NtupleError(msg)
-    with open_tree(path, found.tree) as (file, tree):
+    with open_tree(path, found) as (file, tree):
         check_branches(path, tree, needed)
         return FileSummary(
             path=str(path),
@@ -90,5 +91,5 @@ def sum_of_weights(path: str | Path, layout: str | Layout, *, start: int, stop: 
         NtupleError: if they cannot be read.
     """
     found = find_layout(layout)
-    with open_tree(path, found.tree) as (_, tree):
+    with open_tree(path, found) as (_, tree):
         return tree_weights(path, tree, found, start=start, stop=stop)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from coffea.processor import ProcessorABC
 
+from hepcalib.config.scans import scan_models
 from hepcalib.exceptions import HepcalibError, suggestion
 from hepcalib.inference import Handle
 
@@ -26,6 +27,7 @@ __all__ = [
     "build",
     "check_arguments",
     "histograms_of",
+    "models_of",
     "outline",
     "processor_class",
     "writes_columns",
@@ -89,7 +91,7 @@ def outline(loaded: Loaded, name: str) -> ProcessorABC:
         ConfigError: if the processor refuses the value of an option.
     """
     analysis = loaded.config.analyses[name]
-    models = dict.fromkeys(analysis.models, Handle(path="", sha256=""))
+    models = _handed(loaded, name, dict.fromkeys(loaded.config.models, Handle("", "")), {})
     try:
         return processor_class(loaded, name)(**models, **analysis.options)
     except (HepcalibError, TypeError, ValueError) as error:
@@ -102,19 +104,50 @@ def writes_columns(loaded: Loaded, name: str) -> bool:
 
 
 def build(
-    loaded: Loaded, name: str, *, handles: Mapping[str, Handle], columns: Path
+    loaded: Loaded,
+    name: str,
+    *,
+    handles: Mapping[str, Handle],
+    columns: Path,
+    residuals: Mapping[str, Path] | None = None,
 ) -> ProcessorABC:
-    """Return the processor of an analysis, with handles for its models.
+    """Return the processor of an analysis, with handles for its models and files of residuals.
 
     The constructor keeps the handles and opens none of them. If it has an argument `columns`, that
     is the folder for its per-object output.
     """
     analysis = loaded.config.analyses[name]
     found = processor_class(loaded, name)
-    arguments: dict[str, Any] = {role: handles[used] for role, used in analysis.models.items()}
+    arguments = _handed(loaded, name, handles, residuals or {})
     if writes_columns(loaded, name):
         arguments["columns"] = str(columns)
     return found(**arguments, **analysis.options)
+
+
+def models_of(loaded: Loaded, name: str) -> dict[str, str]:
+    """Return the models that an analysis applies, those of its scans included, with their roles."""
+    used: dict[str, str] = {}
+    for role, model in loaded.config.analyses[name].models.items():
+        if model in loaded.config.residuals:
+            continue
+        found = scan_models(loaded.config, model).values() if model in loaded.config.scans else ()
+        used |= dict.fromkeys(found or [model], role)
+    return used
+
+
+def _handed(
+    loaded: Loaded, name: str, handles: Mapping[str, Handle], residuals: Mapping[str, Path]
+) -> dict[str, Any]:
+    """Return what the constructor gets for each role: a handle, those of a scan, or a file."""
+    config, arguments = loaded.config, dict[str, Any]()
+    for role, used in config.analyses[name].models.items():
+        if used in config.scans:
+            arguments[role] = {v: handles[m] for v, m in scan_models(config, used).items()}
+        elif used in config.residuals:
+            arguments[role] = str(residuals.get(used, ""))
+        else:
+            arguments[role] = handles[used]
+    return arguments
 
 
 class Joined(ProcessorABC):  # type: ignore[misc]  # coffea is untyped

@@ -7,19 +7,30 @@ from typing import TYPE_CHECKING
 from hepcalib import bundles, losses
 from hepcalib.config.schema import BundleFile, ModelConfig
 from hepcalib.exceptions import BundleError, ConfigError, suggestion
-from hepcalib.models import BernoulliHead
+from hepcalib.models import (
+    Evidential,
+    FlowLikelihood,
+    GaussianAnsatz,
+    GeneralisedInversion,
+)
 from hepcalib.ntuples import LAYOUTS
-from hepcalib.pipeline.analyses import check_arguments, outline, processor_class
+from hepcalib.ntuples.columns import STANDARD
+from hepcalib.ntuples.quantities import QUANTITIES
+from hepcalib.pipeline.analyses import check_arguments, models_of, outline, processor_class
 from hepcalib.pipeline.inputs import dataset_files, dataset_layout
 from hepcalib.pipeline.learnable import unfitted_inputs
 from hepcalib.pipeline.training import bundle_path, is_up_to_date, network, training_options
 
 if TYPE_CHECKING:
+    from hepcalib.bundles import BundleSpec
     from hepcalib.config import Loaded
-    from hepcalib.config.schema import Penalty
+    from hepcalib.config.schema import Penalty, Residual
     from hepcalib.ntuples import Layout
 
 __all__ = ["check"]
+
+OF_THE_RESPONSE = ("LogNormalHead", "LogNormalMixtureHead")
+OF_THE_TRUTH = (FlowLikelihood, GaussianAnsatz, GeneralisedInversion)
 
 
 def check(loaded: Loaded) -> None:
@@ -42,6 +53,8 @@ def check(loaded: Loaded) -> None:
             _check_bundle(loaded, name, model)
         else:
             _check_model(loaded, name, model)
+    for name, residual in loaded.config.residuals.items():
+        _check_residual(loaded, name, residual)
     for name in loaded.config.analyses:
         _check_uses(loaded, name)
 
@@ -62,6 +75,10 @@ def _check_model(loaded: Loaded, name: str, model: ModelConfig) -> None:
             raise loaded.error(("models", name, "object"), msg)
         if model.penalty is not None:
             _check_penalty(loaded, name, model.penalty, layout)
+    if model.quantity not in {None, *QUANTITIES[model.object]}:
+        known = suggestion(str(model.quantity), QUANTITIES[model.object])
+        msg = f"a {model.object} has no '{model.quantity}' to calibrate. {known}"
+        raise loaded.error(("models", name, "quantity"), msg)
     builders = {"inputs": unfitted_inputs, "training": training_options, "network": _network}
     for key, build in builders.items():
         try:
@@ -83,9 +100,23 @@ def _check_penalty(loaded: Loaded, name: str, penalty: Penalty, layout: Layout) 
 
 
 def _network(model: ModelConfig) -> None:
-    head = network(model).head
-    if isinstance(head, BernoulliHead) != (model.kind == "tagger"):
-        msg = f"a {model.kind} with a {type(head).__name__}; a tagger has a BernoulliHead, only it"
+    made = network(model)
+    head = type(made.head).__name__
+    if (head == "BernoulliHead") != (model.kind == "tagger"):
+        msg = f"a {model.kind} with a {head}; a tagger has a BernoulliHead, only it"
+        raise ConfigError(msg)
+    if head == "EvidentialHead" and not any(isinstance(m, Evidential) for m in made.modules()):
+        msg = "an EvidentialHead without Evidential around its model"
+        raise ConfigError(msg)
+    if head in OF_THE_RESPONSE and model.target != "response":
+        msg = f"a {head} with target '{model.target}'; it is the distribution of R: 'response'"
+        raise ConfigError(msg)
+    of_the_truth = [type(m).__name__ for m in made.modules() if isinstance(m, OF_THE_TRUTH)]
+    if of_the_truth and model.target != "log10_truth":
+        msg = f"{of_the_truth[0]} with target '{model.target}'; it needs 'log10_truth'"
+        raise ConfigError(msg)
+    if model.location.startswith("response_") and model.target != "log10_response":
+        msg = f"location '{model.location}' with target '{model.target}'; use 'mean' or 'mode'"
         raise ConfigError(msg)
 
 
@@ -93,9 +124,8 @@ def _check_uses(loaded: Loaded, name: str) -> None:
     """Refuse a model of jets for clusters, a tagger for a calibration, and the other way round."""
     analysis = loaded.config.analyses[name]
     kind = getattr(processor_class(loaded, name), "kind", None)
-    for role, used in analysis.models.items():
-        model = loaded.config.models[used]
-        made = bundles.load(model.bundle).spec if isinstance(model, BundleFile) else model
+    for used, role in models_of(loaded, name).items():
+        made = _made(loaded, used)
         if kind is not None and made.kind != kind:
             msg = f"'{used}' is a {made.kind} model; {analysis.processor} takes a {kind} model"
             raise loaded.error(("analyses", name, "models", role), msg)
@@ -104,6 +134,49 @@ def _check_uses(loaded: Loaded, name: str) -> None:
             if made.object != needed:
                 msg = f"'{used}' is for {made.object}s; dataset '{dataset}' holds {needed}s"
                 raise loaded.error(("analyses", name, "models", role), msg)
+    if "residual" in analysis.models:
+        corrects = loaded.config.residuals[analysis.models["residual"]].model
+        if corrects not in models_of(loaded, name):
+            msg = f"'{analysis.models['residual']}' corrects '{corrects}', which is not applied"
+            raise loaded.error(("analyses", name, "models", "residual"), msg)
+
+
+def _check_residual(loaded: Loaded, name: str, residual: Residual) -> None:
+    """Refuse a residual of a tagger, on other objects, or in bins of what they do not have."""
+    made, key = _made(loaded, residual.model), ("residuals", name)
+    if made.kind != "response":
+        msg = f"'{residual.model}' is a {made.kind} model; a residual needs a response model"
+        raise loaded.error((*key, "model"), msg)
+    for dataset in residual.datasets:
+        layout = LAYOUTS[dataset_layout(loaded.config, dataset)]
+        if layout.object != made.object:
+            msg = f"dataset '{dataset}' holds {layout.object}s; the model is for {made.object}s"
+            raise loaded.error((*key, "datasets"), msg)
+        known = [
+            column
+            for column in layout.available
+            if STANDARD[made.object][column].level in ("event", "object")
+        ]
+        for variable, edges in residual.variables.items():
+            if variable not in known:
+                hint = suggestion(variable, known)
+                msg = f"layout '{layout.name}' has no column '{variable}'. {hint}"
+                raise loaded.error((*key, "variables", variable), msg)
+            _check_edges(loaded, (*key, "variables", variable), edges)
+    if not isinstance(residual.true_bins, int):
+        _check_edges(loaded, (*key, "true_bins"), residual.true_bins)
+
+
+def _check_edges(loaded: Loaded, key: tuple[str, ...], edges: tuple[float, ...]) -> None:
+    if len(edges) < 2 or list(edges) != sorted(set(edges)):
+        msg = f"bin edges {list(edges)}; needed: at least two, in ascending order"
+        raise loaded.error(key, msg)
+
+
+def _made(loaded: Loaded, name: str) -> ModelConfig | BundleSpec:
+    """Return what a model is, or the one in a bundle."""
+    model = loaded.config.models[name]
+    return bundles.load(model.bundle).spec if isinstance(model, BundleFile) else model
 
 
 def _check_bundle(loaded: Loaded, name: str, model: BundleFile) -> None:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from hepcalib import bundles, run
 from hepcalib.config.schema import BundleFile
 from hepcalib.exceptions import NtupleError
-from hepcalib.pipeline.analyses import outline
+from hepcalib.ntuples import quantities
+from hepcalib.pipeline.analyses import models_of, outline
 from hepcalib.pipeline.inputs import dataset_files, dataset_layout
-from hepcalib.pipeline.learnable import unfitted_inputs
+from hepcalib.pipeline.learnable import quantity, unfitted_inputs
 from hepcalib.pipeline.samples import declared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hepcalib.config import Loaded
-    from hepcalib.features import Inputs
 
 __all__ = ["refuse_bad_files", "scan_datasets"]
 
@@ -70,14 +70,27 @@ def _needs(loaded: Loaded, name: str) -> list[str]:
     needed: set[str] = set()
     for analysis, options in loaded.config.analyses.items():
         if name in options.datasets:
-            needed |= set(getattr(outline(loaded, analysis), "needs", ()))
-            for model in options.models.values():
-                needed |= _inputs(loaded, model).needs
+            processor = outline(loaded, analysis)
+            needed |= set(getattr(processor, "needs", ()))
+            for model in models_of(loaded, analysis):
+                needed |= _columns(loaded, model, truth=getattr(processor, "needs_truth", False))
+            for used in options.models.values():
+                if used in loaded.config.residuals:
+                    needed |= set(loaded.config.residuals[used].variables)
     return sorted(needed)
 
 
-def _inputs(loaded: Loaded, name: str) -> Inputs:
+def _columns(loaded: Loaded, name: str, *, truth: bool) -> set[str]:
+    """Return the inputs of a model and, of a response model, what it calibrates."""
     model = loaded.config.models[name]
     if isinstance(model, BundleFile):
-        return bundles.load(model.bundle).inputs
-    return unfitted_inputs(model)
+        found = bundles.load(model.bundle)
+        needs, kind = found.inputs.needs, found.spec.object
+        of = str(found.spec.quantity or "")
+    else:
+        needs, kind = unfitted_inputs(model).needs, model.object
+        of = quantity(model) if model.kind == "response" else ""
+    if not of:
+        return set(needs)
+    true = quantities.true_columns(kind, of) if truth else ()
+    return {*needs, *quantities.measured_columns(kind, of), *true}

@@ -10,6 +10,7 @@ import numpy as np
 from hepcalib import calibration, ntuples
 from hepcalib.exceptions import TrainingError
 from hepcalib.features import Inputs
+from hepcalib.ntuples import quantities
 from hepcalib.pipeline.inputs import dataset_files, dataset_layout
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ __all__ = [
     "flat_weights",
     "learnable",
     "needed_columns",
+    "quantity",
+    "shuffled",
     "unfitted_inputs",
     "validation_mask",
 ]
 
-_RESPONSE = {"cluster": ("energy", "true_energy"), "jet": ("pt", "gen_pt")}
 _WANTED = {
-    "response": "they need a positive energy, or transverse momentum, and a true one",
+    "response": "they need a positive measured value, and a positive true one",
     "tagger": "they need the label 0 or that of the signal, and to be in pt_range and mass_range",
 }
 
@@ -60,7 +62,10 @@ def needed_columns(config: ModelConfig) -> set[str]:
     if config.kind == "tagger":
         needed |= {"label"}
     else:
-        needed |= {*_RESPONSE[config.object], *(("matched",) if config.object == "jet" else ())}
+        needed |= {
+            *quantities.measured_columns(config.object, quantity(config)),
+            *quantities.true_columns(config.object, quantity(config)),
+        }
     needed |= {column for column, limits in _ranges(config).items() if limits is not None}
     if config.penalty is not None:
         needed |= {config.penalty.nuisance}
@@ -89,8 +94,7 @@ def learnable(loaded: Loaded, config: ModelConfig) -> Learnable:
         msg = f"none of {found} {config.object}s can be used: {_WANTED[config.kind]}"
         raise TrainingError(msg)
     if config.kind == "response":
-        measured, true = _RESPONSE[config.object]
-        target = calibration.log10_response(_floats(objects, measured), _floats(objects, true))
+        target = calibration.target(*_values(objects, config), config.target)
         background = None
     else:
         background = _floats(objects, "label") == 0
@@ -112,11 +116,25 @@ def validation_mask(identity: NDArray[np.int64], fraction: float) -> NDArray[np.
         identity: Event numbers (rows,).
         fraction: Share of the events to choose.
     """
+    return np.asarray(_hashed(identity).astype(np.float64) / 2.0**64 < fraction)
+
+
+def shuffled(rows: NDArray[np.int64], identity: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return rows in an order that mixes the datasets; that of fewer rows is the same.
+
+    Args:
+        rows: Row numbers (chosen,).
+        identity: Event numbers of all rows (rows,).
+    """
+    return rows[np.argsort(_hashed(identity[rows] + 1), kind="stable")]
+
+
+def _hashed(identity: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return 64 mixed bits of each event number."""
     x = identity.astype(np.uint64)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    x ^= x >> np.uint64(31)
-    return np.asarray(x.astype(np.float64) / 2.0**64 < fraction)
+    return x ^ (x >> np.uint64(31))
 
 
 def flat_weights(
@@ -142,16 +160,31 @@ def flat_weights(
     return weight
 
 
+def quantity(config: ModelConfig) -> str:
+    """Return what of its object a response model calibrates."""
+    return config.quantity or quantities.QUANTITIES[config.object][0]
+
+
+def _values(
+    objects: ak.Array, config: ModelConfig
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the measured and the true value of each object [GeV]."""
+    return (
+        quantities.measured(objects, config.object, quantity(config)),
+        quantities.true(objects, config.object, quantity(config)),
+    )
+
+
 def _ranges(config: ModelConfig) -> dict[str, tuple[float, float] | None]:
     return {"pt": config.pt_range, "softdrop_mass": config.mass_range}
 
 
 def _selection(objects: ak.Array, config: ModelConfig) -> NDArray[np.bool_]:
-    if config.kind == "response" and config.object == "cluster":
-        # NaN stays in, to be refused with its place.
-        selected = ~((_floats(objects, "true_energy") <= 0) | (_floats(objects, "energy") <= 0))
-    elif config.kind == "response":
-        selected = np.asarray(ak.to_numpy(objects["matched"]), dtype=bool)
+    if config.kind == "response":
+        measured, true = _values(objects, config)
+        selected = ~((true <= 0) | (measured <= 0))  # NaN stays in, to be refused with its place
+        if config.object == "jet":
+            selected &= np.asarray(ak.to_numpy(objects["matched"]), dtype=bool)
     else:
         label = _floats(objects, "label")
         selected = (label == 0) | (label == config.signal)
@@ -165,11 +198,13 @@ def _selection(objects: ak.Array, config: ModelConfig) -> NDArray[np.bool_]:
 def _weights(
     objects: ak.Array, config: ModelConfig, background: NDArray[np.bool_] | None
 ) -> NDArray[np.float32] | None:
-    if config.weights == "none":
+    if config.weights == "none" and not config.spectrum_power:
         return None
     weight = _floats(objects, "weight") if config.weights == "event" else np.ones(len(objects))
     if config.weights == "flat_pt":
         weight = weight * flat_weights(_floats(objects, "pt"), background)
+    if config.spectrum_power:
+        weight = weight * _values(objects, config)[1] ** config.spectrum_power
     return np.asarray(weight, dtype=np.float32)
 
 

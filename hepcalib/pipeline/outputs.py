@@ -54,10 +54,14 @@ def write_run(
     ledger: Ledger,
     datasets: Sequence[Dataset],
     handles: Mapping[str, Handle],
+    residuals: Mapping[str, Path] | None = None,
 ) -> None:
     """Write provenance.json, ledger.json and the histograms, as JSON and ROOT."""
     text = configuration.dump(config)
-    write_json(out / "provenance.json", _provenance(text, datasets, handles))
+    provenance = _provenance(text, datasets, handles)
+    if residuals:
+        provenance["residuals"] = {name: _sha256(path) for name, path in sorted(residuals.items())}
+    write_json(out / "provenance.json", provenance)
     write_json(out / "ledger.json", ledger.to_json())
     (out / "histograms.json").write_text(hists.to_json(histograms), encoding="utf-8")
     ntuples.write_histograms(out / "histograms.root", hists.projections(histograms))
@@ -115,6 +119,10 @@ def _provenance(
         },
         "bundles": {name: handle.sha256 for name, handle in sorted(handles.items())},
     }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _git_revision() -> str | None:

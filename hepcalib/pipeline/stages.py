@@ -25,6 +25,7 @@ from hepcalib.pipeline.checks import check
 from hepcalib.pipeline.datasets import refuse_bad_files, scan_datasets
 from hepcalib.pipeline.outputs import claim, read_histograms, write_json, write_run
 from hepcalib.pipeline.parallel import each
+from hepcalib.pipeline.residuals import ensure_residual, is_fitted, residual_path
 from hepcalib.pipeline.samples import ensure_sample, missing_samples
 from hepcalib.pipeline.training import bundle_path, ensure_bundle, is_up_to_date
 from hepcalib.run import process as run_processor
@@ -59,6 +60,10 @@ def show_plan(loaded: Loaded, *, console: Console) -> None:
         table.add_row("simulate", name, state if name in wanted else "not needed")
     for name in loaded.config.models:
         table.add_row("train", name, "up to date" if is_up_to_date(loaded, name) else "to do")
+    unfitted = _unfitted(loaded)
+    for name, residual in loaded.config.residuals.items():
+        state = "to do" if name in unfitted else "up to date"
+        table.add_row("fit", name, f"{state}: residual of {residual.model}")
     for name, analysis in loaded.config.analyses.items():
         table.add_row("process", name, f"{analysis.processor} on {', '.join(analysis.datasets)}")
     present = [d for d, x in loaded.config.datasets.items() if x.sample not in missing]
@@ -78,7 +83,8 @@ def run(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
             train before they are; if not, the others are processed and the ledger has the reasons.
     """
     check(loaded)
-    if _wanted_samples(loaded) & set(missing_samples(loaded.config)) or _untrained(loaded):
+    todo = _wanted_samples(loaded) & set(missing_samples(loaded.config))
+    if todo or _untrained(loaded) or _unfitted(loaded):
         given = [n for n in _used_datasets(loaded) if loaded.config.datasets[n].sample is None]
         for checksum in (False, True):  # first what answers at once
             refuse_bad_files(scan_datasets(loaded, names=given, checksum=checksum))
@@ -111,7 +117,7 @@ def _simulate(loaded: Loaded, names: Iterable[str], *, console: Console) -> None
 
 
 def train(loaded: Loaded, *, console: Console) -> None:
-    """Train the models without an up-to-date bundle."""
+    """Train the models without an up-to-date bundle, then fit the residual corrections."""
     check(loaded)
     _need_samples(loaded)
     todo = _untrained(loaded)
@@ -123,6 +129,10 @@ def train(loaded: Loaded, *, console: Console) -> None:
 
         workers = loaded.config.run.workers
         each(functools.partial(_train, loaded), todo, workers=workers, report=report)
+        for name in _unfitted(loaded):
+            task = bars.add_task(f"fit {name}", total=1)
+            ensure_residual(loaded, name)
+            _advance(bars, task, 1, 1)
 
 
 def _train(loaded: Loaded, name: str, progress: Callable[[int, int], None]) -> None:
@@ -133,14 +143,16 @@ def process(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
     """Run the processors over all datasets and write everything but metrics and figures."""
     check(loaded)
     _need_samples(loaded)
-    handles = _handles(loaded)
+    handles, residuals = _handles(loaded), _residuals(loaded)
     config = loaded.config
     datasets = scan_datasets(loaded, names=_used_datasets(loaded), checksum=True)
     claim(out, config)
     folder = (out / "columns").absolute()
     processor = joined.Joined(
         {
-            name: joined.build(loaded, name, handles=handles, columns=folder / name)
+            name: joined.build(
+                loaded, name, handles=handles, columns=folder / name, residuals=residuals
+            )
             for name in config.analyses
         },
         datasets={name: analysis.datasets for name, analysis in config.analyses.items()},
@@ -164,6 +176,7 @@ def process(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
         ledger=result.ledger,
         datasets=datasets,
         handles=handles,
+        residuals=residuals,
     )
     _merge_columns(folder, result.processed, loaded)
     console.print(_ledger_table(result.ledger))
@@ -223,6 +236,14 @@ def _handles(loaded: Loaded) -> dict[str, Handle]:
     return {name: Handle.of(bundle_path(loaded, name)) for name in loaded.config.models}
 
 
+def _residuals(loaded: Loaded) -> dict[str, Path]:
+    unfitted = _unfitted(loaded)
+    if unfitted:
+        msg = f"no up-to-date residual {', '.join(unfitted)}; run `hepcalib train` first"
+        raise RunError(msg)
+    return {name: residual_path(loaded, name) for name in loaded.config.residuals}
+
+
 def _need_samples(loaded: Loaded) -> None:
     missing = _wanted_samples(loaded) & set(missing_samples(loaded.config))
     if missing:
@@ -232,15 +253,21 @@ def _need_samples(loaded: Loaded) -> None:
 
 
 def _wanted_samples(loaded: Loaded) -> set[str]:
-    """Return the samples that are read: by an analysis, or to train a model that is missing."""
+    """Return the samples that are read: by an analysis, or to train or fit what is missing."""
     models = [loaded.config.models[name] for name in _untrained(loaded)]
     trained_on = [d for m in models if isinstance(m, ModelConfig) for d in m.datasets]
-    read = [loaded.config.datasets[name].sample for name in [*_used_datasets(loaded), *trained_on]]
+    fitted_to = [d for n in _unfitted(loaded) for d in loaded.config.residuals[n].datasets]
+    used = [*_used_datasets(loaded), *trained_on, *fitted_to]
+    read = [loaded.config.datasets[name].sample for name in used]
     return {sample for sample in read if sample is not None}
 
 
 def _untrained(loaded: Loaded) -> list[str]:
     return [name for name in loaded.config.models if not is_up_to_date(loaded, name)]
+
+
+def _unfitted(loaded: Loaded) -> list[str]:
+    return [name for name in loaded.config.residuals if not is_fitted(loaded, name)]
 
 
 def _used_datasets(loaded: Loaded) -> list[str]:

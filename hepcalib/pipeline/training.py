@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ from hepcalib.pipeline.learnable import (
     Learnable,
     learnable,
     needed_columns,
+    shuffled,
     unfitted_inputs,
     validation_mask,
 )
@@ -25,7 +27,7 @@ from hepcalib.run import scan_dataset
 from hepcalib.training import Examples, TrainingOptions, train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -34,7 +36,14 @@ if TYPE_CHECKING:
     from hepcalib.models import Model
     from hepcalib.training import History
 
-__all__ = ["bundle_path", "ensure_bundle", "is_up_to_date", "network", "training_options"]
+__all__ = [
+    "bundle_path",
+    "dataset_digest",
+    "ensure_bundle",
+    "is_up_to_date",
+    "network",
+    "training_options",
+]
 
 _ROOMS = (
     "ragged",
@@ -66,7 +75,7 @@ def training_options(config: ModelConfig) -> TrainingOptions:
     Raises:
         ConfigError: if they contradict each other.
     """
-    chosen = config.training.model_dump(exclude={"validation_fraction"})
+    chosen = config.training.model_dump(exclude={"validation_fraction", "examples"})
     if config.penalty is not None:
         chosen["penalty"] = config.penalty.name
         chosen["penalty_strength"] = config.penalty.strength
@@ -81,7 +90,7 @@ def bundle_path(loaded: Loaded, name: str) -> Path:
         return Path(model.bundle)
     determines = digest(
         model.model_dump(mode="json"),
-        [_dataset_digest(loaded, dataset, model) for dataset in model.datasets],
+        [dataset_digest(loaded, used, needs=needed_columns(model)) for used in model.datasets],
         code_digest(*_ROOMS),
         versions("torch", "numpy", "awkward", "uproot"),
     )
@@ -129,10 +138,15 @@ def ensure_bundle(
         kind=config.kind,
         object=config.object,
         name=name,
+        target=config.target,
+        quantity=config.quantity,
         location=config.location,
         provenance={
             "config": config.model_dump(mode="json"),
-            "datasets": {used: _dataset_digest(loaded, used, config) for used in config.datasets},
+            "datasets": {
+                used: dataset_digest(loaded, used, needs=needed_columns(config))
+                for used in config.datasets
+            },
             "examples": trained.examples,
             "history": [epoch._asdict() for epoch in trained.history],
             "versions": versions("torch", "numpy", "awkward", "uproot"),
@@ -154,8 +168,10 @@ def _trained(
     config: ModelConfig, examples: Learnable, progress: Callable[[int, int], None] | None
 ) -> _Trained:
     kept = validation_mask(examples.identity, config.training.validation_fraction)
-    training_rows = torch.from_numpy(np.flatnonzero(~kept))
-    validation_rows = torch.from_numpy(np.flatnonzero(kept))
+    training, validation = (
+        shuffled(np.flatnonzero(part), examples.identity) for part in (~kept, kept)
+    )
+    training_rows, validation_rows = _limited(training, validation, config)
     if not len(training_rows) or not len(validation_rows):
         msg = (
             f"{len(training_rows)} {config.object}s to learn from and {len(validation_rows)} to "
@@ -173,7 +189,7 @@ def _trained(
         background=_tensor(examples.background),
     )
     torch.manual_seed(config.training.seed)
-    model = network(config, examples.target[~kept])
+    model = network(config, examples.target[training_rows.numpy()])
     history = train(
         model,
         everything.select(training_rows),
@@ -183,6 +199,20 @@ def _trained(
     )
     counts = {"training": len(training_rows), "validation": len(validation_rows)}
     return _Trained(model, inputs, history, counts)
+
+
+def _limited(
+    training: NDArray[np.int64], validation: NDArray[np.int64], config: ModelConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the first rows, as many as the training shall have, and their share to validate."""
+    wanted, fraction = config.training.examples, config.training.validation_fraction
+    if wanted is not None and wanted > len(training):
+        msg = f"training.examples is {wanted}; there are {len(training)} to learn from"
+        raise TrainingError(msg)
+    if wanted is not None:
+        share = math.ceil(wanted * fraction / (1.0 - fraction))
+        training, validation = training[:wanted], validation[:share]
+    return torch.from_numpy(training), torch.from_numpy(validation)
 
 
 def _completed(
@@ -200,8 +230,17 @@ def _completed(
     return filled
 
 
-def _dataset_digest(loaded: Loaded, name: str, model: ModelConfig) -> str:
-    """Return what identifies the content of a dataset; files are read, and must be as declared."""
+def dataset_digest(loaded: Loaded, name: str, *, needs: Iterable[str]) -> str:
+    """Return what identifies the content of a dataset; files are read, and must be as declared.
+
+    Args:
+        loaded: The configuration that declares the dataset.
+        name: Its name.
+        needs: Standard columns that its files must have.
+
+    Raises:
+        NtupleError: if a file cannot be read, or is not as declared.
+    """
     dataset = loaded.config.datasets[name]
     if dataset.sample is not None:
         return sample_digest(loaded.config.samples[dataset.sample])
@@ -209,7 +248,7 @@ def _dataset_digest(loaded: Loaded, name: str, model: ModelConfig) -> str:
         name,
         dataset_files(loaded, name),
         dataset_layout(loaded.config, name),
-        needs=needed_columns(model),
+        needs=needs,
         checksum=True,
         sha256=dataset.sha256,
         events=dataset.events,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from hepcalib.hists import VARIABLES
 
@@ -118,8 +118,11 @@ def variable_x(axes: Axes, variable: str, edges: Floats, *, shown: Sequence[Floa
     axes.set_xlabel(known.label if known else variable)
     if known and known.spacing == "log":
         log_x(axes, low, high)
-    else:
-        axes.set_xlim(low, high)
+        return
+    if known and known.names:
+        axes.set_xticks(0.5 * (edges[1:] + edges[:-1]), known.names)
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(low, high)
 
 
 def covered(edges: Floats, shown: Sequence[Floats]) -> tuple[float, float]:

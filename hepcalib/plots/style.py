@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -57,6 +58,14 @@ _KNOWN = {
     "LCW": Look("LCW", "#0072b2", "^"),
     "Published": Look("Published calibration", "#0072b2", "^"),
     "Calibrated": Look("Calibrated", "#d55e00", "o"),
+    "BNN": Look("BNN", "#d55e00", "o"),
+    "Repulsive ensemble": Look("Repulsive ensemble", "#cc79a7", "v"),
+    "Deep ensemble": Look("Deep ensemble", "#e69f00", "P"),
+    "MC dropout": Look("MC dropout", "#56b4e9", "X"),
+    "Evidential": Look("Evidential", "#8b5e3c", "<"),
+    "Laplace": Look("Laplace", "#7b2d8b", ">"),
+    "Conformal ensemble": Look("Conformal ensemble", "#9aa61c", "h"),
+    "DNN": Look("DNN", "#17becf", "p"),
     "Best possible": Look("Best possible", "#009e73", "D"),
     "total": Look("Total", "#000000", "o"),
     "systematic": Look("Systematic", "#d55e00", "s"),
@@ -65,17 +74,28 @@ _KNOWN = {
     "signal": Look("Signal", "#d55e00", "o"),
     "unlabelled": Look("Without label", "#000000", "D"),
 }
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8b5e3c")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_COLOURS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8b5e3c", "#7b2d8b",
+    "#9aa61c", "#17becf",
+)  # fmt: skip
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """Return the look of each name: fixed where the name is known, else by its place."""
-    found = {}
-    for place, name in enumerate(names):
-        colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
-        found[name] = _KNOWN.get(name, Look(name, colour, marker))
-    return found
+    """Return the look of each name: fixed where the name is known, else one that is still free."""
+    listed = list(names)
+    fixed = {name: _KNOWN[name] for name in listed if name in _KNOWN}
+    colours, markers = (
+        itertools.cycle([look for look in choice if look not in taken])
+        for choice, taken in (
+            (_COLOURS, {look.colour for look in fixed.values()}),
+            (_MARKERS, {look.marker for look in fixed.values()}),
+        )
+    )
+    return {
+        name: fixed[name] if name in fixed else Look(name, next(colours), next(markers))
+        for name in listed
+    }
 
 
 @contextmanager

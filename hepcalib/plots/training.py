@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["history_figure"]
 
 _BELOW = {
-    "kl_per_example": ("KL / $N$ [nat]", "#009e73"),
+    "regulariser": ("KL / $N$ [nat]", "#009e73"),
     "penalty": ("Penalty", "#cc79a7"),
 }
 
@@ -24,7 +24,7 @@ def history_figure(history: Sequence[Mapping[str, float]], *, label: str = "") -
     """Draw the likelihoods of a training, and below what was added to them where it was not zero.
 
     Args:
-        history: Per epoch its number, train_nll, validation_nll [nat per object], kl_per_example
+        history: Per epoch its number, train_nll, validation_nll [nat per object], regulariser
             and penalty: the fields of `training.Epoch`, as bundles keep them.
         label: Name of the model.
     """

@@ -8,11 +8,14 @@ __all__ = ["Epoch", "History"]
 
 
 class Epoch(NamedTuple):
-    """Figures of one epoch; likelihoods and divergences in nat per object."""
+    """Figures of one epoch; likelihoods and divergences in nat per object.
+
+    The `nll` is the mean of the model's loss, which is minus the log-likelihood for most models.
+    """
 
     epoch: int  # from 1
     train_nll: float  # mean over the steps, in training mode
-    kl_per_example: float  # after the last step; 0 for a model without a prior
+    regulariser: float  # mean over the steps: KL per example, prior or repulsion; 0 without one
     penalty: float  # mean over the steps, before its strength
     validation_nll: float  # in evaluation mode: at the mean weights for a Bayesian model
     validation_penalty: float  # of the whole validation background

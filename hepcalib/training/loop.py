@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from hepcalib.exceptions import TrainingError
 from hepcalib.models.heads import BernoulliHead
+from hepcalib.models.model import Labelled
 from hepcalib.training.devices import resolve_device, thread_count
 from hepcalib.training.examples import (
     require_classes,
@@ -16,11 +17,11 @@ from hepcalib.training.examples import (
     require_penalisable,
 )
 from hepcalib.training.history import Epoch, History
-from hepcalib.training.objective import Objective
+from hepcalib.training.objective import Objective, score
 from hepcalib.training.options import learning_rate_factor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -42,15 +43,17 @@ def train(
     r"""Fit a model by stochastic gradient descent and leave it in its best state.
 
     .. math:: L = \frac{1}{B} \sum_b -\frac{w_b}{\bar w} \ln p(y_b | x_b)
-        + \frac{KL}{N_{train}} + \lambda\, P(\text{score}, \text{nuisance})
+        + \Omega + \lambda\, P(\text{score}, \text{nuisance})
 
     Weights are divided by their mean over the training sample, not over the batch, so that single
-    ones may be negative. The KL term is there for models with `kl`. The penalty P sees the
-    background rows of the batch only; its score is the mean of the predicted distribution, the
-    probability of a tagger.
+    ones may be negative. Minus the log-likelihood is the model's `loss`, Omega its `regulariser`:
+    for a Bayesian model the divergence from the prior over the number of training rows. The
+    penalty P sees the background rows of the batch only; its score is the mean of the predicted
+    distribution, the probability of a tagger. At the end the model's `finish` fits what descent
+    does not learn.
 
     The best epoch is that of the smallest validation NLL + strength * penalty of the validation
-    background, without the KL term, among the epochs at full strength. Bayesian models are
+    background, without the regulariser, among the epochs at full strength. Bayesian models are
     validated at their mean weights: that is one pass instead of one per draw, and slightly
     flatters a model whose weights are uncertain.
 
@@ -70,7 +73,7 @@ def train(
 
     Raises:
         TrainingError: if a sample cannot be learnt from, or the loss is not finite (with epoch and
-            step).
+            step); the model is then left in its best state so far, or that of the start.
         DataError: if targets, weights or nuisances are not finite or out of range.
         ShapeError: if the parts of a sample have different lengths.
     """
@@ -85,7 +88,8 @@ def train(
         dtype = next(model.parameters()).dtype
         samples = [_prepared(sample, device, dtype) for sample in (examples, validation)]
         history = _epochs(objective, *samples, progress=progress)
-    model.eval()
+        model.eval()
+        model.finish(*(Labelled(s.batch, s.target, s.weight) for s in samples))
     return history
 
 
@@ -95,7 +99,7 @@ def _check(sample: Examples, name: str, model: Model, options: TrainingOptions) 
         require_classes(sample, name)
     if options.penalty is not None:
         require_penalisable(sample, name)
-    if options.weight_decay and hasattr(model, "kl"):
+    if options.weight_decay and any(hasattr(m, "prior_precision") for m in model.modules()):
         msg = f"weight_decay {options.weight_decay} for a model with a prior; set it to 0"
         raise TrainingError(msg)
 
@@ -120,23 +124,35 @@ def _epochs(
 ) -> History:
     model, options = objective.model, objective.options
     steps = math.ceil(examples.batch.rows / options.batch_size)
-    descent = _Descent(model, options, steps=steps * options.epochs)
+    passes = max(1, math.ceil(options.min_steps / (steps * options.epochs)))
+    descent = _Descent(model, options, steps=passes * steps * options.epochs)
     order = torch.Generator().manual_seed(options.seed)
     history = History()
-    best: dict[str, Tensor] = {}
-    for epoch in range(options.epochs):
-        permutation = torch.randperm(examples.batch.rows, generator=order)
-        batches = permutation.to(examples.target.device).tensor_split(steps)
-        means = _one_pass(objective, examples, batches, epoch=epoch, descent=descent)
-        history = History((*history, _validated(objective, validation, means, epoch=epoch)))
-        if history.best is history[-1]:
-            best = {name: value.clone() for name, value in model.state_dict().items()}
-        if progress is not None:
-            progress(epoch + 1, options.epochs)
-        if options.patience and epoch + 1 - history.best.epoch >= options.patience:
-            break
-    model.load_state_dict(best)
+    best = _copied(model)
+    try:
+        for epoch in range(options.epochs):
+            batches = _order(examples.batch.rows, steps=steps, passes=passes, generator=order)
+            means = _one_pass(objective, examples, batches, epoch=epoch, descent=descent)
+            history = History((*history, _validated(objective, validation, means, epoch=epoch)))
+            if history.best is history[-1]:
+                best = _copied(model)
+            if progress is not None:
+                progress(epoch + 1, options.epochs)
+            if options.patience and epoch + 1 - history.best.epoch >= options.patience:
+                break
+    finally:
+        model.load_state_dict(best)
     return history
+
+
+def _order(rows: int, *, steps: int, passes: int, generator: torch.Generator) -> list[Tensor]:
+    """Return the rows of each step of an epoch."""
+    orders = (torch.randperm(rows, generator=generator) for _ in range(passes))
+    return [batch for order in orders for batch in order.tensor_split(steps)]
+
+
+def _copied(model: Model) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
 class _Descent:
@@ -160,21 +176,30 @@ class _Descent:
         self._schedule.step()
 
 
+class Means(NamedTuple):
+    """Means of the terms of the loss over the steps of an epoch."""
+
+    nll: float
+    regulariser: float
+    penalty: float
+
+
 def _one_pass(
     objective: Objective,
     examples: Examples,
-    batches: tuple[Tensor, ...],
+    batches: Sequence[Tensor],
     *,
     epoch: int,
     descent: _Descent,
-) -> tuple[float, float]:
-    """Take one step per batch; return the mean NLL and the mean penalty."""
+) -> Means:
+    """Take one step per batch; return the means of the terms."""
     objective.model.train()
     strength = objective.strength(epoch)
-    nll = penalty = 0.0
+    nll = regulariser = penalty = 0.0
+    seen = sum(len(rows) for rows in batches)
     for step, rows in enumerate(batches):
-        terms = objective.terms(examples.select(rows))
-        loss = terms.nll + terms.kl_per_example + strength * terms.penalty
+        terms = objective.terms(examples.select(rows.to(examples.target.device)))
+        loss = terms.nll + terms.regulariser + strength * terms.penalty
         if not math.isfinite(loss.item()):
             parts = ", ".join(f"{k} {v.item()}" for k, v in terms._asdict().items())
             msg = (
@@ -184,43 +209,43 @@ def _one_pass(
             )
             raise TrainingError(msg)
         descent.step(loss)
-        share = len(rows) / examples.batch.rows
-        nll, penalty = nll + share * terms.nll.item(), penalty + share * terms.penalty.item()
-    return nll, penalty
+        share = len(rows) / seen
+        nll += share * terms.nll.item()
+        regulariser += share * terms.regulariser.item()
+        penalty += share * terms.penalty.item()
+    return Means(nll, regulariser, penalty)
 
 
-def _validated(
-    objective: Objective, validation: Examples, means: tuple[float, float], *, epoch: int
-) -> Epoch:
+def _validated(objective: Objective, validation: Examples, means: Means, *, epoch: int) -> Epoch:
     """Evaluate the model, in blocks as large as the batches, and complete the epoch's figures."""
     model, options = objective.model.eval(), objective.options
     rows = validation.batch.rows
-    nll, scores = 0.0, []
+    nll, penalty, scores = 0.0, 0.0, []
     with torch.no_grad():
         for start in range(0, rows, options.batch_size):
             block = slice(start, start + options.batch_size)
-            distribution = model(validation.batch.select(block))
-            log_likelihood = distribution.log_prob(validation.target[block]).double()
-            if validation.weight is not None:
-                log_likelihood *= validation.weight[block]
-            nll -= log_likelihood.sum().item() / rows
-            scores.append(distribution.mean)
-        kl = objective.kl_per_example().item()
-        usable = math.isfinite(nll)
-        penalty = objective.penalty(torch.cat(scores), validation).item() if usable else math.nan
+            predicted = model(validation.batch.select(block))
+            weight = None if validation.weight is None else validation.weight[block]
+            loss = model.weighted_loss(predicted, validation.target[block], weight).double()
+            nll += loss.mean().item() * loss.shape[-1] / rows
+            if options.penalty is not None:
+                scores.append(score(predicted))
+        if scores:
+            usable = math.isfinite(nll)
+            penalty = objective.penalty(torch.cat(scores), validation).item() if usable else nll
     strength = objective.strength(options.epochs - 1)
     criterion = nll + strength * penalty
-    if not math.isfinite(criterion + kl):
+    if not math.isfinite(criterion):
         msg = (
-            f"after epoch {epoch + 1} the validation nll is {nll}, its penalty {penalty}, the kl "
-            f"per example {kl}; lower learning_rate ({options.learning_rate}) or set gradient_clip"
+            f"after epoch {epoch + 1} the validation nll is {nll}, its penalty {penalty}; lower "
+            f"learning_rate ({options.learning_rate}) or set gradient_clip"
         )
         raise TrainingError(msg)
     return Epoch(
         epoch=epoch + 1,
-        train_nll=means[0],
-        kl_per_example=kl,
-        penalty=means[1],
+        train_nll=means.nll,
+        regulariser=means.regulariser,
+        penalty=means.penalty,
         validation_nll=nll,
         validation_penalty=penalty,
         strength=objective.strength(epoch),

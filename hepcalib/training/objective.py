@@ -11,18 +11,20 @@ from torch import Tensor
 from hepcalib import losses
 
 if TYPE_CHECKING:
+    from torch.distributions import Distribution
+
     from hepcalib.models.model import Model
     from hepcalib.training.examples import Examples
     from hepcalib.training.options import TrainingOptions
 
-__all__ = ["Objective", "Terms"]
+__all__ = ["Objective", "Terms", "score"]
 
 
 class Terms(NamedTuple):
     """The parts of the loss, each a scalar."""
 
     nll: Tensor
-    kl_per_example: Tensor
+    regulariser: Tensor
     penalty: Tensor
 
 
@@ -43,20 +45,14 @@ class Objective:
 
     def terms(self, examples: Examples) -> Terms:
         """Return the parts of the loss of a batch of examples, differentiable."""
-        distribution = self.model(examples.batch)
-        log_likelihood = distribution.log_prob(examples.target)
-        if examples.weight is not None:
-            log_likelihood = log_likelihood * examples.weight
-        nll = -log_likelihood.mean()
+        predicted = self.model(examples.batch)
+        loss = self.model.weighted_loss(predicted, examples.target, examples.weight)
+        nll = loss.mean()
         penalty = nll.new_zeros(())
-        if bool(torch.isfinite(nll)):  # else the training stops, and the scores are not finite
-            penalty = self.penalty(distribution.mean, examples).to(nll.dtype)
-        return Terms(nll, self.kl_per_example(), penalty)
-
-    def kl_per_example(self) -> Tensor:
-        """Return the divergence from the prior over the number of training examples, or 0."""
-        kl = getattr(self.model, "kl", None)
-        return torch.zeros(()) if kl is None else kl() / self.rows
+        if self.options.penalty is not None and bool(torch.isfinite(nll)):
+            penalty = self.penalty(score(predicted), examples).to(nll.dtype)
+        regulariser = self.model.regulariser(predicted, examples.target, rows=self.rows)
+        return Terms(nll, regulariser, penalty)
 
     def penalty(self, score: Tensor, examples: Examples) -> Tensor:
         """Return the penalty of the background rows; 0 where there are fewer than two."""
@@ -70,3 +66,9 @@ class Objective:
         function = getattr(losses, self.options.penalty)
         result: Tensor = function(score[selected], nuisance[selected], weight=weight)
         return result
+
+
+def score(predicted: Distribution) -> Tensor:
+    """Return the mean of the predicted distribution (rows,), averaged over members if any."""
+    mean: Tensor = predicted.mean
+    return mean if mean.dim() == 1 else mean.mean(dim=0)

@@ -27,6 +27,8 @@ class TrainingOptions:
 
     Args:
         epochs: Largest number of passes over the training sample.
+        min_steps: Least number of steps, over all epochs, unless patience ends them: a small sample
+            is passed over several times in each epoch.
         batch_size: Largest number of objects in a step; batches are of nearly equal size.
         learning_rate: Highest learning rate of Adam.
         weight_decay: Decoupled weight decay (AdamW); not for Bayesian models, which have a prior.
@@ -45,6 +47,7 @@ class TrainingOptions:
     """
 
     epochs: int = 20
+    min_steps: int = 0
     batch_size: int = 1024
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
@@ -63,6 +66,7 @@ class TrainingOptions:
             _require(name, getattr(self, name), minimum=1)
         for name in ("weight_decay", "seed", "penalty_strength", "penalty_warmup_epochs"):
             _require(name, getattr(self, name), minimum=0)
+        _require("min_steps", self.min_steps, minimum=0)
         for name in ("learning_rate", "gradient_clip"):
             _require(name, getattr(self, name), minimum=math.nextafter(0, 1))
         _require_known("device", self.device, DEVICES)

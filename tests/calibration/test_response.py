@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from hepcalib.calibration import calibrated, log10_response, sigma_response
-from hepcalib.exceptions import DataError
+from hepcalib.calibration.response import (
+    TARGETS,
+    calibrated,
+    log10_response,
+    sigma_response,
+    target,
+    to_response,
+)
+from hepcalib.exceptions import ConfigError, DataError
 
 MEASURED, TRUE = [8.0, 0.5, 30.0], [10.0, 1.0, 20.0]
 
@@ -20,6 +27,26 @@ def test_calibrating_with_the_true_response_gives_the_true_energy(array: Any) ->
     assert type(target) is type(measured)
     assert target.tolist() == pytest.approx([math.log10(0.8), math.log10(0.5), math.log10(1.5)])
     assert calibrated(measured, 10**target).tolist() == pytest.approx(TRUE)
+
+
+@pytest.mark.parametrize("variable", TARGETS)
+@pytest.mark.parametrize("array", [np.array, torch.tensor])
+def test_every_target_leads_back_to_the_response(array: Any, variable: str) -> None:
+    measured, true = array(MEASURED), array(TRUE)
+    value = target(measured, true, variable)
+    response = to_response(value, measured, variable)
+    assert type(value) is type(response) is type(measured)
+    assert response.tolist() == pytest.approx([0.8, 0.5, 1.5])
+
+
+def test_targets_are_those_of_their_names() -> None:
+    values = {name: target(np.array([8.0]), np.array([10.0]), name).item() for name in TARGETS}
+    expected = {"response": 0.8, "log10_response": math.log10(0.8), "log10_truth": 1.0}
+    assert values == pytest.approx(expected)
+    with pytest.raises(ConfigError, match=r"unknown target 'log_response'.*'log10_response'"):
+        target(np.array([8.0]), np.array([10.0]), "log_response")
+    with pytest.raises(ConfigError, match="unknown target"):
+        to_response(np.array([8.0]), np.array([10.0]), "energy")
 
 
 @pytest.mark.parametrize("array", [np.array, torch.tensor])
@@ -38,6 +65,13 @@ def test_energies_that_have_no_response_are_refused(array: Any, value: float) ->
         log10_response(good, bad)
     with pytest.raises(DataError, match="measured: 1 values"):
         log10_response(bad, good)
+    for variable in TARGETS:
+        with pytest.raises(DataError, match=rf"true: 1 values are .*{value} in row 1"):
+            target(good, bad, variable)
+        with pytest.raises(DataError, match="measured: 1 values"):
+            target(bad, good, variable)
+        with pytest.raises(DataError, match="measured: 1 values"):
+            to_response(good, bad, variable)
     with pytest.raises(DataError, match="response: 1 values"):
         calibrated(good, bad)
 

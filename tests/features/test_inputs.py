@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from hepcalib.batch import Batch
 from hepcalib.exceptions import ConfigError, DataError, ShapeError
 from hepcalib.features import CATALOGUE, Inputs
+from hepcalib.features.clusters import FEATURES
 from hepcalib.ragged import Ragged
 
 Columns = dict[str, NDArray[np.float32]]
 
-CLUSTER_KEYS = [key for key in CATALOGUE if key.startswith("cluster.")]
+CLUSTER_KEYS = [f"cluster.{feature.name}" for feature in FEATURES]
 JET_KEYS = [key for key in CATALOGUE if key.startswith("jet.")]
 CONSTITUENT_KEYS = [key for key in CATALOGUE if key.startswith("constituent.")]
 

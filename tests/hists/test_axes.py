@@ -5,7 +5,15 @@ import pytest
 
 from hepcalib import hists
 from hepcalib.exceptions import ConfigError, DataError, ShapeError
-from hepcalib.hists.axes import VARIABLES, category_axis, fill, histogram, variable_axis
+from hepcalib.hists.axes import (
+    FLAVOURS,
+    VARIABLES,
+    category_axis,
+    fill,
+    flavour_bins,
+    histogram,
+    variable_axis,
+)
 
 
 @pytest.mark.parametrize("name", VARIABLES)
@@ -22,13 +30,32 @@ def test_every_variable_has_rising_edges_and_a_label(name: str) -> None:
         assert axis.edges[0] > 0
 
 
-@pytest.mark.parametrize("name", ["true_energy", "calibrated_energy", "true_pt", "pt", "mass"])
+@pytest.mark.parametrize(
+    "name",
+    ["true_energy", "calibrated_energy", "true_pt", "true_mass", "true_jet_energy", "pt", "mass"],
+)
 def test_dimensional_variables_name_their_unit(name: str) -> None:
     assert VARIABLES[name].label.endswith("[GeV]")
 
 
 def test_mass_bins_are_five_gev_from_50_to_300() -> None:
     assert np.allclose(VARIABLES["mass"].edges, 50.0 + 5.0 * np.arange(51), atol=0.0)
+
+
+def test_every_flavour_has_a_bin_of_its_own_with_its_name() -> None:
+    codes = [6, 0, 21, 1, 4, 5, 24]
+    flavour = VARIABLES["flavour"]
+    bins = np.digitize(flavour_bins(codes), flavour.edges) - 1
+    assert sorted(bins.tolist()) == list(range(7))
+    assert [flavour.names[k] for k in bins] == [FLAVOURS[code] for code in codes]
+    assert flavour_bins([]).shape == (0,)
+
+
+def test_an_unknown_flavour_is_refused() -> None:
+    with pytest.raises(
+        DataError, match=r"unknown jet flavour \[-5, 3\]; needed: \[0, 1, 4, 5, 6, 21"
+    ):
+        flavour_bins([1, 3, -5])
 
 
 def test_an_unknown_variable_is_refused_with_the_nearest_name() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,9 +9,19 @@ from torch.distributions import Normal
 
 from hepcalib.batch import Batch
 from hepcalib.calibration import decompose
-from hepcalib.exceptions import ConfigError, ShapeError
-from hepcalib.models import MLP, PFN, Bayesian, Head, MixtureHead, Model, NormalHead, bayesian
+from hepcalib.exceptions import ConfigError
+from hepcalib.models import (
+    MLP,
+    PFN,
+    Bayesian,
+    GaussianAnsatz,
+    Head,
+    MixtureHead,
+    Model,
+    NormalHead,
+)
 from hepcalib.models.mean_field import MeanFieldLinear
+from hepcalib.models.wrapping import Wrapper
 from hepcalib.ragged import Ragged
 
 if TYPE_CHECKING:
@@ -168,34 +177,6 @@ def test_divergence_at_the_start_of_the_reference_network() -> None:
     assert model.kl().item() / 600_000 == pytest.approx(0.3883, abs=1e-4)
 
 
-@pytest.mark.parametrize("make", [mlp, pfn])
-def test_every_member_is_the_plain_model_with_drawn_weights(make: Any) -> None:
-    model, batch = make(draws=3, initial_log_variance=-2.0), jets()
-    members = model.member_outputs(batch)
-    plain = make().model
-    for draw, drawn in enumerate(zip(*model._draw_weights(), strict=True)):
-        layers = [module for module in plain.modules() if isinstance(module, MeanFieldLinear)]
-        for layer, weight in zip(layers, drawn, strict=True):
-            layer.weight.data = weight
-        torch.testing.assert_close(plain.outputs(batch), members[draw])
-    assert members.std(0).min() > 0
-
-
-@pytest.mark.parametrize("make", [mlp, pfn])
-def test_a_draw_depends_on_seed_and_number_only(make: Any) -> None:
-    batch = jets()
-    five = make(draws=5).member_outputs(batch)
-    torch.rand(7)  # the global generator has no say
-    assert torch.equal(make(draws=3).member_outputs(batch), five[:3])
-    torch.testing.assert_close(
-        make(draws=5).double().member_outputs(batch), five.double(), rtol=0, atol=1e-5
-    )
-    assert not torch.allclose(make(draws=5, seed=1).member_outputs(batch), five, atol=1e-4)
-    assert not torch.allclose(five[0], five[1], atol=1e-4)
-    one = make(draws=5).member_outputs(batch.select(slice(4, 5)))
-    torch.testing.assert_close(one[:, 0], five[:, 4], rtol=1e-5, atol=1e-6)
-
-
 def test_evaluation_is_the_model_of_the_mean_weights_and_training_is_random() -> None:
     torch.manual_seed(1)
     plain, batch = MLP(features=3, head=NormalHead()), jets()
@@ -211,55 +192,10 @@ def test_evaluation_is_the_model_of_the_mean_weights_and_training_is_random() ->
     assert all(torch.equal(plain.state_dict()[name], before[name]) for name in before)
 
 
-def test_members_are_the_fixed_draws_in_training_too() -> None:
-    model, batch = mlp(draws=3), jets()
-    assert torch.equal(model.member_outputs(batch), model.train().member_outputs(batch))
-
-
-def test_draws_are_made_once_until_the_weights_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    noise = bayesian._noise
-
-    def counted(key: tuple[int, int, int], like: Tensor) -> Tensor:
-        calls.append(key)
-        return noise(key, like)
-
-    monkeypatch.setattr(bayesian, "_noise", counted)
-    model, batch = mlp(draws=3), jets()
-    first = model.member_outputs(batch)
-    model.member_outputs(batch.select(slice(0, 2)))
-    assert calls == [(0, draw, layer) for layer in range(3) for draw in range(3)]
-    other = mlp(draws=3)
-    with torch.no_grad():
-        next(other.parameters()).add_(1.0)
-    model.load_state_dict(other.state_dict())
-    assert torch.equal(model.member_outputs(batch), other.member_outputs(batch))
-    assert not torch.equal(model.member_outputs(batch), first)
-    with torch.no_grad():
-        next(model.parameters()).sub_(1.0)
-    torch.testing.assert_close(model.member_outputs(batch), first)
-    assert model.double().member_outputs(batch).dtype == torch.float64
-    assert pickle.loads(pickle.dumps(model))._drawn is None
-    model.train()
-    assert model._drawn is None
-
-
-def test_draws_made_in_inference_mode_serve_a_gradient_of_the_inputs_later() -> None:
-    model, batch = mlp(draws=3), jets()
-    with torch.inference_mode():
-        model.member_outputs(batch)
-    features = torch.zeros(2, 3, requires_grad=True)
-    model.member_outputs(Batch(features)).sum().backward()  # type: ignore[no-untyped-call]
-    assert features.grad is not None
-    assert features.grad.abs().max() > 0
-
-
-def test_an_error_leaves_no_drawn_weights_behind() -> None:
-    model, batch = mlp(draws=3), jets()
-    expected = model.outputs(batch)
-    with pytest.raises(ShapeError, match="needed"):
-        model.member_outputs(Batch(torch.zeros(2, 4)))
-    assert torch.equal(model.outputs(batch), expected)
+def test_regulariser_is_the_divergence_over_the_rows() -> None:
+    model, target = mlp(), torch.zeros(6)
+    found = model.regulariser(model(jets()), target, rows=500)
+    assert found.item() == pytest.approx(model.kl().item() / 500, rel=1e-6)
 
 
 def test_nested_and_repeated_layers_are_replaced_once() -> None:
@@ -290,9 +226,37 @@ def test_numbers_out_of_range_are_refused(keywords: dict[str, Any], message: str
 
 
 def test_models_that_cannot_be_made_bayesian_are_refused() -> None:
-    with pytest.raises(ConfigError, match="Bayesian already"):
+    with pytest.raises(ConfigError, match="has members of its own"):
         Bayesian(mlp())
     plain = LinearModel(1)
     plain.linear = plain.constituent = nn.Identity()  # type: ignore[assignment]
     with pytest.raises(ConfigError, match=r"no nn\.Linear"):
         Bayesian(plain)
+
+
+def test_layers_on_constituents_are_found_inside_another_wrapper() -> None:
+    class Same(Wrapper):
+        @property
+        def config(self) -> dict[str, Any]:
+            return {}
+
+    plain = PFN(constituents=3, phi=(8, 8), f=(8,), head=NormalHead())
+    for model, prefix in ((Bayesian(plain), "model."), (Bayesian(Same(plain)), "model.model.")):
+        shared = {
+            name.removeprefix(prefix): layer.shared
+            for name, layer in model.named_modules()
+            if isinstance(layer, MeanFieldLinear)
+        }
+        assert shared == {"phi.0": True, "phi.2": True, "f.0": False, "f.2": False}
+
+
+def test_weights_reach_the_loss_of_the_model_within() -> None:
+    """Weighted pairs of the Gaussian Ansatz need the weights of both rows."""
+    torch.manual_seed(7)
+    ansatz = GaussianAnsatz(MLP(features=2, hidden=(8,), head=NormalHead()), warmup=0)
+    wrapped, batch = Bayesian(ansatz).eval(), Batch(torch.randn(20, 2))
+    target, weight = torch.randn(20), torch.rand(20) + 0.5
+    predicted = wrapped.model.eval()(batch)
+    expected = wrapped.model.weighted_loss(predicted, target, weight)
+    torch.testing.assert_close(wrapped.weighted_loss(predicted, target, weight), expected)
+    assert not torch.allclose(expected, wrapped.loss(predicted, target) * weight)

@@ -7,11 +7,29 @@ import pytest
 import torch
 from torch.distributions import Distribution, LogNormal, Normal
 
-from hepcalib import models
 from hepcalib.exceptions import ConfigError, ShapeError
-from hepcalib.models import BernoulliHead, Head, MixtureHead, NormalHead
+from hepcalib.models import heads
+from hepcalib.models.heads import (
+    BernoulliHead,
+    Head,
+    LogNormalHead,
+    LogNormalMixtureHead,
+    MixtureHead,
+    NormalHead,
+    PointHead,
+)
 
-HEADS = [NormalHead(), MixtureHead(), MixtureHead(components=1), BernoulliHead()]
+HEADS = [
+    NormalHead(),
+    MixtureHead(),
+    MixtureHead(components=1),
+    LogNormalHead(),
+    LogNormalMixtureHead(),
+    LogNormalMixtureHead(components=1, shift=0.02, scale=3.0),
+    PointHead(),
+    PointHead("mse", shift=0.9, scale=0.3, relative=True),
+    BernoulliHead(),
+]
 every = pytest.mark.parametrize("head", HEADS, ids=lambda head: f"{type(head).__name__}")
 
 
@@ -21,8 +39,7 @@ def raw_outputs(head: Head, rows: int = 50) -> torch.Tensor:
 
 
 def test_every_head_is_tested() -> None:
-    classes = [getattr(models, name) for name in models.__all__ if name.endswith("Head")]
-    assert {type(head) for head in HEADS} == {item for item in classes if item is not Head}
+    assert {type(head).__name__ for head in HEADS} == {*heads.__all__} - {"Head"}
 
 
 @every
@@ -31,7 +48,8 @@ def test_a_head_keeps_the_leading_dimensions_and_has_no_parameters(head: Head) -
     assert isinstance(distribution, Distribution)
     assert distribution.batch_shape == (2, 3)
     assert not list(head.parameters())
-    assert type(head)(**head.config).outputs == head.outputs
+    again = type(head)(**head.config)
+    assert (again.outputs, again.config) == (head.outputs, head.config)
 
 
 @every
@@ -82,7 +100,7 @@ def test_shift_and_scale_move_the_distribution(kind: type[NormalHead | MixtureHe
     "wrong", [{"scale": 0.0}, {"scale": -1.0}, {"scale": math.inf}, {"shift": math.nan}]
 )
 def test_impossible_shift_and_scale_are_refused(wrong: dict[str, Any]) -> None:
-    for kind in (NormalHead, MixtureHead):
+    for kind in (NormalHead, MixtureHead, LogNormalHead, LogNormalMixtureHead, PointHead):
         with pytest.raises(ConfigError, match="needed: finite, scale > 0"):
             kind(**wrong)
 
@@ -132,6 +150,7 @@ def test_bernoulli_head_takes_a_logit() -> None:
     assert distribution.mean.tolist() == pytest.approx([0.5, 0.75])
 
 
-def test_no_component_is_refused() -> None:
-    with pytest.raises(ConfigError, match="components is 0"):
-        MixtureHead(components=0)
+@pytest.mark.parametrize("kind", [MixtureHead, LogNormalMixtureHead])
+def test_no_component_is_refused(kind: type[MixtureHead | LogNormalMixtureHead]) -> None:
+    with pytest.raises(ConfigError, match=f"{kind.__name__}: components is 0"):
+        kind(components=0)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hepcalib.models.mean_field import MeanFieldLinear
+from hepcalib.losses import gaussian_kl
+from hepcalib.models.mean_field import MeanFieldLinear, divergence, local_reparametrisation
 
 ROWS = 40_000
 
@@ -93,12 +94,81 @@ def test_gradient_of_the_noise_is_that_of_its_closed_form() -> None:
     assert ((made.log_variance.grad / expected - 1).abs() < 10 * math.sqrt(2 / ROWS)).all()
 
 
-def test_evaluation_uses_the_means_or_the_drawn_weights() -> None:
+def test_evaluation_uses_the_means_and_the_plain_layer_is_the_same() -> None:
     made, x = layer().eval(), torch.randn(5, 3)
     assert made.bias is not None
     assert torch.equal(made(x), nn.functional.linear(x, made.weight, made.bias))
-    made.drawn = torch.ones(2, 3)
-    torch.testing.assert_close(made(x), x.sum(1, keepdim=True) + made.bias)
+    plain = made.plain()
+    assert torch.equal(plain(x), made(x))
+    assert plain.weight is made.weight
+    assert plain.bias is made.bias
+    without = MeanFieldLinear(nn.Linear(3, 2, bias=False), initial_log_variance=-2.0).plain()
+    assert [name for name, _ in without.named_parameters()] == ["weight"]
+
+
+@pytest.mark.parametrize(("outputs", "parts"), [(1, 1), (2, 2), (5, 4)])
+def test_random_numbers_are_used_several_times_but_uncorrelated(outputs: int, parts: int) -> None:
+    made, repeats, length = layer(outputs=outputs).train(), 2000, 2
+    rows = parts * length - (parts > 1)  # the last part is shorter
+    noise = torch.stack([made._noise(rows) for _ in range(repeats)])
+    assert noise.shape == (repeats, rows, outputs)
+    numbers = noise.flatten(1)
+    assert moments_agree(numbers, torch.zeros(1), torch.ones(1))
+    limit = 5 / math.sqrt(repeats)
+    assert (torch.corrcoef(numbers.T) - torch.eye(rows * outputs)).abs().max() < limit
+    for row in range(length, rows):  # the sizes of the first part, other units of them
+        shift, first = divmod(row, length)
+        expected = noise[:, first].roll(shift, 1).abs()
+        torch.testing.assert_close(noise[:, row].abs(), expected)
+        assert torch.corrcoef(torch.stack([noise[:, row, 0].abs(), expected[:, 0]]))[0, 1] > limit
+    sizes = torch.stack([noise[:, row].abs() for row in range(rows)], dim=-1)
+    for unit in range(outputs):  # the rows of a unit are independent, in their sizes too
+        assert (torch.corrcoef(sizes[:, unit].T) - torch.eye(rows)).abs().max() < limit
+
+
+def test_any_number_of_rows_and_dimensions() -> None:
+    made = layer().train()
+    for shape in ((0,), (1,), (3,), (2, 7), (2, 0)):
+        assert made(torch.ones(*shape, 3)).shape == (*shape, 2)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_of_the_local_reparametrisation_are_exact(bias: bool) -> None:
+    torch.manual_seed(2)
+    x, weight, spread = torch.randn(5, 3), torch.randn(2, 3), torch.randn(2, 3)
+    shift, noise = (torch.randn(2) if bias else None), torch.randn(5, 2).double()
+    tensors = [x, weight, spread, *([] if shift is None else [shift])]
+    inputs = [tensor.double().requires_grad_() for tensor in tensors]
+
+    def drawn(x: Tensor, weight: Tensor, spread: Tensor, shift: Tensor | None = None) -> Tensor:
+        return local_reparametrisation(x, weight, spread, bias=shift, noise=noise)
+
+    assert torch.autograd.gradcheck(drawn, inputs)
+
+
+def test_the_local_reparametrisation_is_its_formula_with_the_gradients_of_autograd() -> None:
+    made, x, noise = layer(), torch.randn(6, 3, requires_grad=True), torch.randn(6, 2)
+    with torch.no_grad():
+        made.log_variance[0, 0], made.log_variance[1, 1] = 12.0, -21.0  # beyond the range
+    parameters = [x, *made.parameters()]
+    variance = nn.functional.linear(x.square(), made.clamped().exp())
+    slow = nn.functional.linear(x, made.weight, made.bias) + variance.sqrt() * noise
+    fast = local_reparametrisation(x, made.weight, made.log_variance, bias=made.bias, noise=noise)
+    torch.testing.assert_close(fast, slow)
+    upstream = torch.randn(6, 2)
+    expected = torch.autograd.grad(slow, parameters, upstream)
+    found = torch.autograd.grad(fast, parameters, upstream)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+    assert found[2][0, 0] == found[2][1, 1] == 0.0
+
+
+def test_gradients_of_frozen_parameters_are_not_computed() -> None:
+    made = layer()
+    made.log_variance.requires_grad_(False)
+    made.train()(torch.randn(4, 3)).sum().backward()
+    assert made.log_variance.grad is None
+    assert made.weight.grad is not None
 
 
 def test_extreme_log_variances_are_clamped() -> None:
@@ -107,7 +177,7 @@ def test_extreme_log_variances_are_clamped() -> None:
         made.log_variance[0] = 1e3
         made.log_variance[1] = -1e3
     assert made.clamped().tolist() == [[11.0] * 3, [-20.0] * 3]
-    assert made.kl(1.0).isfinite()
+    assert divergence([made], 1.0).isfinite()
     assert made.train()(torch.ones(4, 3)).isfinite().all()
 
 
@@ -119,7 +189,39 @@ def test_divergence_of_known_weights(precision: float) -> None:
         made.weight.zero_()
         made.log_variance.fill_(-9.0)
     expected = 0.5 * (precision * math.exp(-9.0) + 9.0 - 1.0 - math.log(precision))
-    assert made.kl(precision).item() == pytest.approx(2 * expected, rel=1e-6)
+    assert divergence([made], precision).item() == pytest.approx(2 * expected, rel=1e-6)
     if precision == 1.0:
-        assert made.kl(precision).item() == pytest.approx(2 * 4.0000617, rel=1e-7)
+        assert divergence([made], precision).item() == pytest.approx(2 * 4.0000617, rel=1e-7)
     assert made.bias is None
+
+
+def test_divergence_of_several_layers_is_the_sum_with_the_gradients_of_autograd() -> None:
+    layers = [layer(), layer(inputs=4, outputs=5)]
+    with torch.no_grad():
+        layers[0].log_variance[0, 0], layers[1].log_variance[1, 1] = 12.0, -21.0
+    parameters = [p for made in layers for p in (made.weight, made.log_variance)]
+    slow = torch.stack([gaussian_kl(made.weight, made.clamped(), 3.0) for made in layers]).sum()
+    fast = divergence(layers, 3.0)
+    torch.testing.assert_close(fast, slow)
+    expected = torch.autograd.grad(2.0 * slow, parameters)
+    found = torch.autograd.grad(2.0 * fast, parameters)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_divergence_keeps_its_digits_where_the_posterior_is_the_prior() -> None:
+    made = layer()
+    with torch.no_grad():
+        made.weight.zero_()
+        made.log_variance.fill_(1e-3)  # (e^u - 1 - u) / 2 = u^2 / 4 for each of 6 weights
+    assert divergence([made], 1.0).item() == pytest.approx(6 * 1e-6 / 4, rel=1e-3)
+
+
+def test_gradient_of_the_divergence_has_its_closed_form() -> None:
+    made, precision = layer().double(), 3.0
+    divergence([made], precision).backward()  # type: ignore[no-untyped-call]
+    assert made.weight.grad is not None
+    assert made.log_variance.grad is not None
+    variance = made.log_variance.detach().exp()
+    torch.testing.assert_close(made.weight.grad, precision * made.weight.detach())
+    torch.testing.assert_close(made.log_variance.grad, 0.5 * (precision * variance - 1.0))

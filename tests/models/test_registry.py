@@ -21,10 +21,25 @@ def test_all_is_sorted_and_complete() -> None:
         "PFN",
         "Bayesian",
         "BernoulliHead",
+        "Conformal",
+        "DeepEnsemble",
+        "Dropout",
+        "Evidential",
+        "EvidentialHead",
+        "FlowLikelihood",
+        "GaussianAnsatz",
+        "GeneralisedInversion",
         "Head",
+        "InversionHead",
+        "Labelled",
+        "Laplace",
+        "LogNormalHead",
+        "LogNormalMixtureHead",
         "MixtureHead",
         "Model",
         "NormalHead",
+        "PointHead",
+        "RepulsiveEnsemble",
         "build",
         "describe",
     ]
@@ -76,12 +91,32 @@ def test_what_cannot_be_meant_is_refused(change: dict[str, Any], message: str) -
         build({**SPEC, **change})
 
 
-@pytest.mark.parametrize("head", ["NormalHead", "MixtureHead", "BernoulliHead"])
+HEADS = [name for name in models.__all__ if name.endswith("Head") and name != "Head"]
+
+
+@pytest.mark.parametrize("head", HEADS)
 def test_every_head_is_built_from_its_name_alone(head: str) -> None:
     model = build({"name": "MLP", "features": 2, "head": {"name": head}})
     assert type(model.head).__name__ == head
+    again = build(describe(model))
+    assert describe(again) == describe(model)
+    assert again.head.outputs == model.head.outputs
     with pytest.raises(ConfigError, match=rf"model\.head\.args: unknown keyword of {head}"):
         build({"name": "MLP", "features": 2, "head": {"name": head, "args": 1}})
+
+
+@pytest.mark.parametrize("name", ["Labelled", "Head", "describe", "NormalHead"])
+def test_what_is_no_model_is_not_built(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown model '{name}'"):
+        build({"name": name})
+
+
+def test_a_wrapper_that_refuses_its_model_says_where() -> None:
+    inner = {"name": "DeepEnsemble", "model": SPEC["model"], "members": 2}
+    with pytest.raises(ConfigError, match="Dropout: DeepEnsemble has members of its own"):
+        build({"name": "Dropout", "model": inner})
+    with pytest.raises(ConfigError, match=r"model\.model\.members: unknown keyword of MLP"):
+        build({"name": "Conformal", "model": {**SPEC["model"], "members": 2}})
 
 
 def test_a_model_from_elsewhere_cannot_be_described() -> None:

@@ -8,7 +8,7 @@ from hepcalib.exceptions import ConfigError
 from hepcalib.ntuples import LAYOUTS, SCHEMAS, Column, Layout, find_layout, schema_of
 from hepcalib.ntuples.columns import STANDARD
 
-NAMES = ["cluster_tree", "flat_jets", "nanoaod", "nanoaod_ak4", "pfnano"]
+NAMES = ["cluster_tree", "flat_jets", "nanoaod", "nanoaod_ak4", "pfnano", "pion_clusters"]
 
 
 def test_layouts_are_these() -> None:

@@ -29,6 +29,11 @@ def _sum_over_raw(jets: ak.Array) -> NDArray[np.float64]:
     return ratio[_floats(ak.num(pt)) > 0]
 
 
+def _counted(codes: ak.Array) -> dict[int, int]:
+    values, counts = np.unique(np.asarray(ak.flatten(codes, axis=None)), return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
 @pytest.fixture(scope="module")
 def cms_jets(data: Path) -> ak.Array:
     """The AK8 jets of the real NanoAOD file."""
@@ -58,6 +63,7 @@ class TestRealFiles:
         assert int(ak.sum((flat.softdrop_mass > 60) & (flat.softdrop_mass < 100))) == 22
         assert set(flat.label.tolist()) == {-1}
         assert np.isnan(_floats(flat.trimmed_mass)).all()
+        assert _counted(flat.flavour) == {0: 21, 4: 10, 5: 33}
 
     def test_nanoaod_event_columns(self, data: Path, cms_jets: ak.Array) -> None:
         offered = ["Rho_fixedGridRhoFastjetAll", "PV_npvs"]
@@ -79,6 +85,7 @@ class TestRealFiles:
         assert np.median(matched.pt_published / matched.gen_pt) == pytest.approx(1.045, abs=5e-4)
         assert np.median(matched.pt / matched.gen_pt) == pytest.approx(0.912, abs=5e-4)
         assert np.isnan(_floats(flat.gen_pt[~flat.matched])).all()
+        assert _counted(flat.flavour) == {0: 63, 1: 563, 4: 207, 5: 363, 21: 440}
 
     def test_pfnano_constituents_carry_the_puppi_weight(self, data: Path) -> None:
         jets = read(data / "cms_pfnano.root", "pfnano")
@@ -287,6 +294,34 @@ def test_a_missing_branch_is_named_with_its_neighbour(
     assert "'rho'" in str(e.value)
     found = read(path, "flat_jets", columns=["pt", "label"])
     assert found.label.tolist() == [[-1, -1], [], [-1], [-1]]
+
+
+def test_flavours_are_read_and_unknown_where_there_are_none(
+    tmp_path: Path, jet_columns: dict[str, Any], jets: Path
+) -> None:
+    assert set(ak.flatten(read(jets, "flat_jets").flavour).tolist()) == {0}
+    flavour = ak.Array([[24, 21], [], [1], [5]])
+    path = tmp_path / "flavours.root"
+    ntuples.write(path, "Events", {**jet_columns, "Jet_flavour": flavour})
+    assert read(path, "flat_jets").flavour.tolist() == flavour.tolist()
+
+
+@pytest.mark.parametrize(
+    ("layout", "branch", "jets", "expected"),
+    [
+        ("nanoaod_ak4", "partonFlavour", "Jet", [1, 1, 1, 4, 5, 5, 21, 0, 0]),
+        ("nanoaod", "hadronFlavour", "FatJet", [0, 0, 0, 4, 0, 5, 0, 0, 0]),
+    ],
+)
+def test_flavours_of_cms(
+    tmp_path: Path, layout: str, branch: str, jets: str, expected: list[int]
+) -> None:
+    codes = np.array([1, -2, 3, 4, -5, 5, 21, 0, 11])
+    column = LAYOUTS[layout].columns["flavour"]
+    assert column.branch == f"{jets}_{branch}"
+    path = tmp_path / "codes.root"
+    ntuples.write(path, "Events", {column.branch: ak.Array([codes])})
+    assert read(path, layout, columns=["flavour"]).flavour.tolist() == [expected]
 
 
 def test_unknown_columns_are_refused(jets: Path) -> None:

@@ -25,18 +25,34 @@ def _reduced(name: str, folder: Path, *, workspace: Path | None = None) -> Path:
             sample["clusters"] = 4000
         else:
             sample["events"] = 120
-    for model in document["models"].values():
+    for model in document.get("models", {}).values():
         if "training" in model:
-            model["training"] |= {"epochs": 3, "batch_size": 256}
+            model["training"] |= {"epochs": 3, "batch_size": 256, "min_steps": 0}
+            model["training"].pop("examples", None)
         if "penalty" in model:
             model["penalty"]["warmup_epochs"] = 1
-        if model.get("network", {}).get("name") == "Bayesian":
-            model["network"]["draws"] = 3
+        _reduce_network(model.get("network"))
+    for scan in document.get("scans", {}).values():
+        scan["values"] = [500, 1000] if scan["key"] == "training.examples" else scan["values"][:2]
+    for residual in document.get("residuals", {}).values():
+        residual |= {"true_bins": 2, "minimum_entries": 1}
     document["workspace"] = str(workspace or folder / "workspace")
     document["run"] = {"executor": "iterative", "workers": 1, "chunk_size": 1500}
     path = folder / name
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
     return path
+
+
+def _reduce_network(network: dict[str, Any] | None) -> None:
+    """Give a network, and those inside, few members."""
+    while network is not None:
+        if network["name"] == "Bayesian" or "draws" in network:
+            network["draws"] = 3
+        if network["name"] == "GaussianAnsatz":
+            network["warmup"] = 5
+        if "members" in network:
+            network["members"] = 2
+        network = network.get("model")
 
 
 def _hepcalib(*arguments: str | Path) -> Result:

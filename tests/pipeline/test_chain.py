@@ -181,10 +181,17 @@ def test_provenance_names_inputs_and_bundles(quickstart: Path) -> None:
     assert provenance["versions"]["torch"]
 
 
-def test_topoclusters_configuration_runs(
-    tmp_path: Path, hepcalib: Command, reduced: Callable[..., Path]
+@pytest.mark.parametrize("name", ["topoclusters", "prior_independence"])
+def test_studies_of_clusters_run(
+    tmp_path: Path, hepcalib: Command, reduced: Callable[..., Path], name: str
 ) -> None:
-    result = hepcalib("run", reduced("topoclusters.yaml", tmp_path), "--out", tmp_path / "out")
+    result = hepcalib("run", reduced(f"{name}.yaml", tmp_path), "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     ledger = read_json(tmp_path / "out" / "ledger.json")
     assert ledger["datasets"]["clusters"]["events"]["processed"] == 4000
+    figures = {path.stem for path in (tmp_path / "out" / "figures").glob("*.png")}
+    expected = {
+        "topoclusters": {"clusters_training_size", "clusters_agreement", "clusters_density"},
+        "prior_independence": {"closure_closure_median"},
+    }
+    assert expected[name] <= figures

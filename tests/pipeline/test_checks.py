@@ -145,6 +145,36 @@ def written(folder: Path, *changes: tuple[str, Any]) -> Path:
             "models.response.network: a response with a BernoulliHead",
         ),
         (
+            "models.response.network.head.name",
+            "EvidentialHead",
+            "an EvidentialHead without Evidential around its model",
+        ),
+        (
+            "models.response.network.head.name",
+            "LogNormalHead",
+            "a LogNormalHead with target 'log10_response'; it is the distribution of R: 'response'",
+        ),
+        (
+            "models.response.network",
+            {
+                "name": "GaussianAnsatz",
+                "model": {"name": "PFN", "phi": [4], "f": [4], "head": {"name": "NormalHead"}},
+            },
+            "GaussianAnsatz with target 'log10_response'; it needs 'log10_truth'",
+        ),
+        (
+            "models.response.network",
+            {
+                "name": "Bayesian",
+                "model": {
+                    "name": "GaussianAnsatz",
+                    "model": {"name": "PFN", "phi": [4], "f": [4], "head": {"name": "NormalHead"}},
+                },
+            },
+            "GaussianAnsatz with target 'log10_response'; it needs 'log10_truth'",
+        ),
+        ("models.response.quantity", "mas", "models.response.quantity: "),
+        (
             "models.tagger.network.head.name",
             "NormalHead",
             "models.tagger.network: a tagger with a NormalHead; a tagger has a Berno",

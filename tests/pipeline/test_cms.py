@@ -72,7 +72,7 @@ def test_every_matched_jet_is_in_the_histograms(out: Path, jets: ak.Array) -> No
     assert ak.sum(jets.matched) == JETS
     filled = hists.from_json((out / "histograms.json").read_text(encoding="utf-8"))
     names = [name for name in filled if name.startswith("jets/response_")]
-    assert len(names) == 5
+    assert len(names) == 6
     for name in names:
         for scale in ("Raw", "Published", "Calibrated"):
             response: Any = filled[name][scale, :, :]

@@ -173,9 +173,48 @@ def test_weights(jets: Loaded) -> None:
     )
 
 
+@pytest.mark.parametrize("power", [-1.0, 0.5, 2.0])
+@pytest.mark.parametrize("weights", ["none", "event"])
+def test_weights_for_another_spectrum(jets: Loaded, power: float, weights: str) -> None:
+    config = response(spectrum_power=power, weights=weights)
+    found = learnable(jets, config)
+    matched = read(jets, "matched") > 0
+    expected = read(jets, "gen_pt")[matched] ** power
+    if weights == "event":
+        expected *= read(jets, "weight")[matched]
+    assert found.weight is not None
+    np.testing.assert_allclose(found.weight, expected, rtol=1e-5)
+    mass = learnable(jets, response(spectrum_power=power, quantity="mass")).weight
+    assert mass is not None
+    np.testing.assert_allclose(mass, read(jets, "gen_mass")[matched] ** power, rtol=1e-5)
+
+
+def test_no_power_is_no_weight(jets: Loaded) -> None:
+    assert learnable(jets, response(spectrum_power=0.0)).weight is None
+
+
+@pytest.mark.parametrize("quantity", ["pt", "mass"])
+def test_targets(jets: Loaded, quantity: Any) -> None:
+    matched = read(jets, "matched") > 0
+    measured, true = (read(jets, f"{part}{quantity}")[matched] for part in ("", "gen_"))
+    for target, expected in (
+        ("log10_response", np.log10(measured / true)),
+        ("response", measured / true),
+        ("log10_truth", np.log10(true)),
+    ):
+        found = learnable(jets, response(target=target, quantity=quantity)).target
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_needed_columns() -> None:
     penalty = {"name": "distance_correlation", "nuisance": "trimmed_mass", "strength": 1.0}
     found = needed_columns(model(penalty=penalty, mass_range=[50, 300], weights="flat_pt"))
     expected = {"event", "eta", "constituents.pt", "label", "softdrop_mass", "trimmed_mass", "pt"}
     assert found == expected
+    mass = needed_columns(response(quantity="mass"))
+    assert mass >= {"matched", "gen_mass", "mass"}
+    assert not mass & {"gen_pt", "pt"}
+    energy = needed_columns(response(quantity="energy", target="log10_truth"))
+    assert energy >= {"gen_pt", "gen_eta", "gen_mass", "pt", "eta", "mass"}
     assert needed_columns(response(weights="event")) >= {"matched", "gen_pt", "pt", "weight"}

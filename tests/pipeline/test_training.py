@@ -85,6 +85,9 @@ def test_the_path_depends_on_content_alone(
         {"inputs": {"features": ["cluster.energy"]}},
         {"network": {"name": "MLP", "hidden": [5], "head": {"name": "NormalHead"}}},
         {"weights": "event"},
+        {"target": "response"},
+        {"spectrum_power": 0.5},
+        {"training": {"epochs": 2, "batch_size": 32, "validation_fraction": 0.3, "examples": 9}},
     ],
 )
 def test_the_path_depends_on_what_determines_the_model(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hepcalib.hists import VARIABLES
 from hepcalib.plots.drawing import canvas, headroom, log_x, points, steps, variable_x
 from hepcalib.plots.style import Look
 
@@ -64,3 +65,15 @@ def test_headroom_is_a_share_of_the_height(scale: str, expected: float) -> None:
     axes.set_ylim(1.0, 100.0)
     headroom(axes, 0.5)
     assert axes.get_ylim() == pytest.approx((1.0, expected))
+
+
+def test_bins_that_are_categories_have_their_names_as_ticks() -> None:
+    _, grid = canvas()
+    flavour = VARIABLES["flavour"]
+    axes, edges = grid[0, 0], np.array(flavour.edges)
+    shown = np.where(edges[1:] < 5.0, 1.0, np.nan)
+    variable_x(axes, "flavour", edges, shown=[shown])
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == list(flavour.names)
+    assert axes.get_xticks().tolist() == list(range(7))
+    assert axes.get_xlim() == (-0.5, 4.5)
+    assert len(axes.get_xticks(minor=True)) == 0

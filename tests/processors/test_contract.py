@@ -27,6 +27,16 @@ if TYPE_CHECKING:
     Write = Callable[..., Path]
 
 
+MODELS: dict[str, dict[str, str]] = {
+    "ClusterCalibration": {"calibration": "cluster_response"},
+    "ClusterStudy": {"BNN": "cluster_response", "Other": "cluster_response"},
+    "JetCalibration": {"calibration": "jet_response"},
+    "JetTagging": {"plain": "tagger", "decorrelated": "tagger"},
+    "PriorIndependence": {"BNN": "cluster_response", "BNN_shifted": "cluster_response"},
+    "PublishedCalibration": {},
+}
+
+
 class Case(NamedTuple):
     """A processor with untrained models, and a file for it."""
 
@@ -45,15 +55,14 @@ def case(
 ) -> Case:
     name = request.param
     found = getattr(processors, name)
-    models = {
-        "ClusterCalibration": {"calibration": "cluster_response"},
-        "JetCalibration": {"calibration": "jet_response"},
-        "JetTagging": {"plain": "tagger", "decorrelated": "tagger"},
-    }[name]
+    models = MODELS[name]
     paths = {role: bundle(tmp_path / role, model=model) for role, model in models.items()}
-    if name == "ClusterCalibration":
-        return Case(found(**paths), cluster_file(tmp_path / "clusters.root"), "cluster_tree")
-    return Case(found(**paths), jet_file(tmp_path / "jets.root"), "flat_jets")
+    if name.startswith("Jet"):
+        return Case(found(**paths), jet_file(tmp_path / "jets.root"), "flat_jets")
+    published = np.geomspace(1.0, 9.0, 60, dtype=np.float32)
+    file = cluster_file(tmp_path / "clusters.root", clusterECalib=published)
+    options = {"stride": 1} if name == "ClusterStudy" else {}
+    return Case(found(**paths, **options), file, "cluster_tree")
 
 
 def our_run(case: Case, **options: Any) -> dict[str, Any]:
@@ -131,10 +140,9 @@ def test_process_is_short(case: Case) -> None:
 
 
 def test_an_unknown_device_is_refused(case: Case) -> None:
-    roles = inspect.signature(type(case.processor)).parameters.keys() & {
-        "calibration",
-        "plain",
-        "decorrelated",
-    }
+    found = type(case.processor)
+    if "device" not in inspect.signature(found).parameters:
+        pytest.skip(f"{found.__name__} applies no model")
+    roles = MODELS[found.__name__]
     with pytest.raises(ConfigError, match=r"device: unknown value 'gpu'\. Known: auto, cpu"):
-        type(case.processor)(**dict.fromkeys(roles), device="gpu")
+        found(**dict.fromkeys(roles), device="gpu")

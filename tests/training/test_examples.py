@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -11,6 +11,9 @@ from hepcalib.exceptions import DataError, ShapeError, TrainingError
 from hepcalib.ragged import Ragged
 from hepcalib.training import Examples
 from hepcalib.training.examples import require_classes, require_learnable, require_penalisable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def examples(rows: int = 4) -> Examples:
@@ -35,9 +38,19 @@ def with_value(values: torch.Tensor | None, row: int, value: float) -> torch.Ten
     return changed
 
 
-def test_good_examples_are_accepted() -> None:
-    for require in (require_learnable, require_classes, require_penalisable):
-        require(examples(), "training")
+@pytest.mark.parametrize("require", [require_learnable, require_classes, require_penalisable])
+def test_good_examples_are_accepted_as_they_are(require: Callable[[Examples, str], None]) -> None:
+    given, same = examples(), examples()
+    assert require(given, "training") is None  # type: ignore[func-returns-value]
+    assert given.batch.features is not None
+    assert not given.batch.features.any()
+    for part, untouched in zip(given[1:], same[1:], strict=True):
+        assert isinstance(part, torch.Tensor)
+        assert isinstance(untouched, torch.Tensor)
+        assert torch.equal(part, untouched)
+    # The control: each of them refuses something.
+    with pytest.raises(TrainingError):
+        require(examples(1)._replace(target=torch.ones(1), weight=torch.zeros(1)), "training")
 
 
 def test_selection_keeps_rows_together() -> None:

@@ -9,7 +9,7 @@ def epoch(number: int, *, strength: float, criterion: float) -> Epoch:
     return Epoch(
         epoch=number,
         train_nll=0.0,
-        kl_per_example=0.0,
+        regulariser=0.0,
         penalty=0.0,
         validation_nll=0.0,
         validation_penalty=0.0,

@@ -10,11 +10,23 @@ import torch
 from hepcalib import losses
 from hepcalib.batch import Batch
 from hepcalib.exceptions import DataError, TrainingError
-from hepcalib.models import MLP, PFN, Bayesian, BernoulliHead, MixtureHead, NormalHead
+from hepcalib.models import (
+    MLP,
+    PFN,
+    Bayesian,
+    BernoulliHead,
+    DeepEnsemble,
+    Dropout,
+    Laplace,
+    MixtureHead,
+    NormalHead,
+)
 from hepcalib.ragged import Ragged
 from hepcalib.training import Examples, History, TrainingOptions, train
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hepcalib.models import Head, Model
 
 CPU: dict[str, Any] = {"device": "cpu", "threads": 1}
@@ -143,7 +155,7 @@ def test_progress_and_figures_of_each_epoch() -> None:
     )
     assert calls == [(1, 3), (2, 3), (3, 3)]
     assert [epoch.epoch for epoch in history] == [1, 2, 3]
-    assert all(epoch.kl_per_example > 0 for epoch in history)
+    assert all(epoch.regulariser > 0 for epoch in history)
     assert all(epoch.criterion == epoch.validation_nll for epoch in history)
     assert np.isfinite(np.array(history)).all()
 
@@ -176,6 +188,50 @@ def test_divergence_with_a_penalty_is_a_training_error() -> None:
     examples, model = tagging(200, seed=34), MLP(features=2, head=BernoulliHead())
     with pytest.raises(TrainingError, match=r"epoch 1.*penalty"):
         train(model, examples, examples, options=options)
+
+
+class Failing(MLP):
+    """A model whose loss is not a number from a certain step of the training on."""
+
+    limit, steps = 0, 0
+
+    def loss(self, predicted: Any, target: torch.Tensor) -> torch.Tensor:
+        self.steps += self.training
+        return super().loss(predicted, target) * (1.0 if self.steps <= self.limit else math.nan)
+
+
+@pytest.mark.parametrize(("limit", "epochs"), [(0, 0), (3, 0), (5, 1), (14, 3)])
+def test_divergence_leaves_the_best_finite_state(limit: int, epochs: int) -> None:
+    torch.manual_seed(40)
+    model = Failing(features=3, hidden=(8,), head=NormalHead())
+    model.limit = limit
+    states = [{name: value.clone() for name, value in model.state_dict().items()}]
+    nll: list[float] = []
+    validation = regression(100, seed=42)
+
+    def progress(epoch: int, _: int) -> None:
+        assert epoch == len(states)
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+        model.eval()
+        with torch.no_grad():
+            nll.append(-model(validation.batch).log_prob(validation.target).mean().item())
+
+    options = TrainingOptions(epochs=9, batch_size=25, learning_rate=0.1, **CPU)
+    with pytest.raises(TrainingError, match=f"in epoch {epochs + 1}, step {limit % 4 + 1} of 4"):
+        train(model, regression(100, seed=41), validation, options=options, progress=progress)
+    assert len(nll) == epochs
+    best = states[int(np.argmin(nll)) + 1 if nll else 0]
+    assert all(torch.equal(value, best[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("wrap", [Bayesian, DeepEnsemble, Dropout, Laplace])
+def test_divergence_leaves_finite_parameters(wrap: Callable[[Model], Model]) -> None:
+    model = wrap(MLP(features=3, hidden=(8,), head=MixtureHead(2)))
+    examples = regression(200, seed=33)
+    options = TrainingOptions(batch_size=50, learning_rate=1e30, schedule="constant", **CPU)
+    with pytest.raises(TrainingError, match="lower learning_rate"):
+        train(model, examples, examples, options=options)
+    assert all(value.isfinite().all() for value in model.state_dict().values())
 
 
 @pytest.mark.parametrize("part", ["training", "validation"])

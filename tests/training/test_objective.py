@@ -7,7 +7,15 @@ import torch
 
 from hepcalib import losses
 from hepcalib.batch import Batch
-from hepcalib.models import MLP, Bayesian, BernoulliHead, NormalHead
+from hepcalib.models import (
+    MLP,
+    Bayesian,
+    BernoulliHead,
+    DeepEnsemble,
+    GeneralisedInversion,
+    InversionHead,
+    NormalHead,
+)
 from hepcalib.training import Examples, TrainingOptions
 from hepcalib.training.objective import Objective
 
@@ -87,9 +95,41 @@ def test_too_little_background_gives_no_penalty(examples: Examples) -> None:
 def test_kl_is_divided_by_the_training_sample(examples: Examples) -> None:
     model = Bayesian(MLP(features=2, hidden=(8,), head=NormalHead()))
     terms = Objective(model, TrainingOptions(), rows=5000).terms(examples)
-    assert terms.kl_per_example.item() == pytest.approx(model.kl().item() / 5000, rel=1e-6)
-    plain = Objective(model.model, TrainingOptions(), rows=5000)
-    assert plain.kl_per_example().item() == 0.0
+    assert terms.regulariser.item() == pytest.approx(model.kl().item() / 5000, rel=1e-6)
+    assert Objective(tagger(), TrainingOptions(), rows=5000).terms(examples).regulariser == 0.0
+
+
+def test_the_loss_is_that_of_the_model(examples: Examples) -> None:
+    """Not always a likelihood: the quantile loss of an inversion, and those of all members."""
+    assert examples.weight is not None
+    curves = MLP(features=2, hidden=(8,), head=InversionHead(knots=4))
+    for model, members in (
+        (GeneralisedInversion(curves), 1),
+        (DeepEnsemble(MLP(features=2, hidden=(8,), head=NormalHead()), members=3), 3),
+    ):
+        with torch.no_grad():
+            each = model.loss(model(examples.batch), examples.target)
+            terms = Objective(model, TrainingOptions(), rows=200).terms(examples)
+        assert each.numel() == 200 * members
+        expected = (each.reshape(members, 200) * examples.weight).sum() / (200 * members)
+        assert terms.nll.item() == pytest.approx(expected.item(), rel=1e-6)
+        assert terms.regulariser == 0.0
+
+
+def test_the_score_of_members_is_their_mean(examples: Examples) -> None:
+    ensemble = DeepEnsemble(tagger(), members=3)
+    with torch.no_grad():
+        predicted = ensemble(examples.batch)
+        assert predicted.mean.shape == (3, 200)
+        terms = Objective(ensemble, PENALISED, rows=200).terms(examples)
+    mask = examples.background
+    assert mask is not None
+    assert examples.nuisance is not None
+    assert examples.weight is not None
+    expected = losses.distance_correlation(
+        predicted.mean.mean(0)[mask], examples.nuisance[mask], weight=examples.weight[mask]
+    )
+    assert terms.penalty.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_strength_rises_linearly_to_its_full_value() -> None:

@@ -16,6 +16,8 @@ from hepcalib.training.options import SCHEDULES, learning_rate_factor
     [
         ({"epochs": 0}, "epochs is 0; needed: at least 1"),
         ({"batch_size": -1}, "batch_size is -1"),
+        ({"min_steps": -1}, "min_steps is -1; needed: at least 0"),
+        ({"min_steps": float("inf")}, "min_steps is inf; needed: at least 0 and finite"),
         ({"patience": 0}, "patience is 0"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0; needed: positive"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 class FullRun(NamedTuple):
     """What a shipped configuration left: its metrics and ledger, and how long it took."""
 
+    out: Path
     metrics: dict[str, Any]
     ledger: dict[str, Any]
     seconds: float
@@ -50,6 +51,6 @@ def full_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., FullRun]
             json.loads((out / f"{part}.json").read_text(encoding="utf-8"))
             for part in ("metrics", "ledger")
         )
-        return FullRun(metrics, ledger, seconds, usage.ru_maxrss / 2**20)
+        return FullRun(out, metrics, ledger, seconds, usage.ru_maxrss / 2**20)
 
     return run

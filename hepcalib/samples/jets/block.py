@@ -18,7 +18,7 @@ from hepcalib.samples.jets.pileup import (
     overlay,
     reconstructed_vertices,
 )
-from hepcalib.samples.jets.truth import labels
+from hepcalib.samples.jets.truth import flavours, labels
 
 if TYPE_CHECKING:
     from hepcalib.samples.jets.particles import Array, Candidates, FourVectors
@@ -92,12 +92,14 @@ def _jet_columns(
     jets = by_pt(found.select(kept), candidates)
     constituents = momenta.select(jets.constituents)
     gen_jets = _gen_jets(hard, rows, settings)
+    label = labels(jets.momenta, hard.quarks, radius=radius)
     columns = {
         **_kinematics("Jet", jets.momenta),
         "Jet_msoftdrop": soft_drop_mass(constituents, jets.counts, radius=radius),
         "Jet_mtrimmed": trimmed_mass(constituents, jets.counts),
         "Jet_genJetIdx": match(jets.momenta, gen_jets, rows=rows, distance=_MATCH_DISTANCE),
-        "Jet_label": labels(jets.momenta, hard.quarks, radius=radius),
+        "Jet_label": label,
+        "Jet_flavour": flavours(jets.momenta, *hard.partons, label=label, radius=radius),
         "Jet_area": areas(jets.momenta, all_jets, rows=rows, radius=radius),
         **_kinematics("GenJet", gen_jets),
         **_candidate_columns(jets, candidates.select(jets.constituents)),

@@ -40,6 +40,7 @@ COLLECTIONS: Mapping[str, Mapping[str, type]] = MappingProxyType(
             "mtrimmed": _F,
             "genJetIdx": _I,
             "label": _I,
+            "flavour": _I,
             "area": _F,
         },
         "GenJet": {"pt": _F, "eta": _F, "phi": _F, "mass": _F},

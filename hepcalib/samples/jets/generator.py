@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PROCESSES",
     "HardEvents",
+    "Partons",
     "Process",
     "StableParticles",
     "generate",
@@ -120,16 +121,25 @@ class StableParticles(NamedTuple):
         return particles.select(seen(particles.pt, particles.eta, charge))
 
 
+class Partons(NamedTuple):
+    """Quarks and gluons: their momenta and PDG numbers."""
+
+    momenta: FourVectors
+    pdg_id: Array
+
+
 class HardEvents(NamedTuple):
-    """Hard scatters: weight (rows,), stable particles, quarks (rows, bosons, 3, 2).
+    """Hard scatters: weight (rows,), stable particles, quarks (rows, bosons, 3, 2), partons.
 
     The quarks are eta and phi of the two quarks of each hadronic W and of the quark that came with
-    it from a top (NaN if the W came from no top).
+    it from a top (NaN if the W came from no top). The partons are the outgoing quarks (without top)
+    and gluons of the hard process and of the decays of its heavy particles, ordered by event.
     """
 
     weight: Array
     stable: StableParticles
     quarks: Array
+    partons: Partons
 
 
 class _Record(NamedTuple):
@@ -176,6 +186,7 @@ def generate(process: Process, rows: int, *, seed: int) -> HardEvents:
         weight=np.asarray(batch.info.weights[:, 0], np.float64),
         stable=_stable(record),
         quarks=_quarks(record, rows, process.bosons),
+        partons=_partons(record),
     )
 
 
@@ -224,6 +235,12 @@ def _stable(record: _Record) -> StableParticles:
     momenta = record.momenta.select(chosen)
     central = np.abs(momenta.pz) < np.sinh(_GEN_ETA_MAX) * momenta.pt
     return StableParticles(momenta.select(central), record.pdg_id[chosen][central])
+
+
+def _partons(record: _Record) -> Partons:
+    kind = np.abs(record.pdg_id)
+    chosen = np.flatnonzero((np.abs(record.status) == 23) & ((kind <= 5) | (kind == 21)))
+    return Partons(record.momenta.select(chosen), record.pdg_id[chosen])
 
 
 def _quarks(record: _Record, rows: int, bosons: int) -> Array:

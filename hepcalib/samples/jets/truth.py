@@ -1,12 +1,12 @@
-"""The truth labels of jets."""
+"""The truth of jets: which decays and which parton they came from."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from hepcalib.samples.jets.particles import Array, FourVectors, wrap
+from hepcalib.samples.jets.particles import Array, FourVectors, pairs, wrap
 
-__all__ = ["OTHER", "QCD", "TOP", "W_BOSON", "labels"]
+__all__ = ["OTHER", "QCD", "TOP", "W_BOSON", "flavours", "labels"]
 
 OTHER, QCD, W_BOSON, TOP = -1, 0, 1, 2
 
@@ -35,3 +35,34 @@ def labels(jets: FourVectors, quarks: Array, *, radius: float) -> Array:
     return np.select(
         [has_top.any(axis=-1), has_w.any(axis=-1)], [TOP, W_BOSON], default=OTHER
     ).astype(np.int32)
+
+
+def flavours(
+    jets: FourVectors, partons: FourVectors, pdg_id: Array, *, label: Array, radius: float
+) -> Array:
+    """Return the PDG code of what each jet came from: 1 (u, d, s), 4, 5, 21, 24 or 6, else 0.
+
+    A jet labelled W or top has the code of that; any other one that of the parton of the hard
+    process with the largest pt within R.
+
+    Args:
+        jets: Momenta of the jets, ordered by event.
+        partons: Momenta of the quarks and gluons of the hard process, ordered by event.
+        pdg_id: Their PDG codes.
+        label: What `labels` returned.
+        radius: R.
+
+    Shapes:
+        jets, label: (jets,), partons, pdg_id: (partons,) -> (jets,) int32
+    """
+    rows = 1 + max(jets.row.max(initial=0), partons.row.max(initial=0))
+    left, right = pairs(jets.row, partons.row, rows=rows)
+    separation = np.hypot(
+        jets.eta[left] - partons.eta[right], wrap(jets.phi[left] - partons.phi[right])
+    )
+    left, right = left[separation < radius], right[separation < radius]
+    rising = np.argsort(partons.pt[right], kind="stable")
+    absolute = np.abs(pdg_id[right[rising]])
+    found = np.zeros(len(jets.row), np.int32)
+    found[left[rising]] = np.where(absolute <= 3, 1, absolute)  # of several, the last one stays
+    return np.select([label == TOP, label == W_BOSON], [6, 24], default=found).astype(np.int32)

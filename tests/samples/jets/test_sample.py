@@ -152,6 +152,15 @@ def test_labels_of_the_processes(qcd: Sample, wprime: Sample, top: Sample) -> No
     assert 130 < np.median(flat(top, "Jet_msoftdrop")[tops]) < 210
 
 
+def test_flavours_of_the_processes(qcd: Sample, wprime: Sample, top: Sample) -> None:
+    assert {1, 21} <= set(flat(qcd, "Jet_flavour")) <= {0, 1, 4, 5, 21}
+    for sample, label, code in ((wprime, 1, 24), (top, 1, 24), (top, 2, 6)):
+        flavour = flat(sample, "Jet_flavour")
+        assert np.array_equal(flavour == code, flat(sample, "Jet_label") == label)
+    rest = flat(top, "Jet_flavour")[flat(top, "Jet_label") == -1]
+    assert np.sum(rest == 5) > 0.2 * np.sum(rest != 0)  # a top decays to a b quark
+
+
 def test_pile_up_shows_in_vertices_and_density(qcd: Sample) -> None:
     assert np.corrcoef(qcd["mu"], qcd["nPV"])[0, 1] > 0.5
     assert np.corrcoef(qcd["mu"], qcd["rho"])[0, 1] > 0.5

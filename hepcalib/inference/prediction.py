@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import functools
-import threading
-from dataclasses import dataclass, replace
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from hepcalib import bundles
-from hepcalib.bundles import Bundle
 from hepcalib.calibration import location, response, uncertainty
-from hepcalib.exceptions import BundleError, ConfigError, DataError, ShapeError
-from hepcalib.features.table import objects_per_event
-from hepcalib.training.devices import resolve_device, set_threads, thread_count
+from hepcalib.exceptions import ConfigError, DataError, ShapeError
+from hepcalib.features.table import Table, objects_per_event
+from hepcalib.inference.handles import RUNNING, resident
+from hepcalib.ntuples import quantities
+from hepcalib.training.devices import thread_count
 
 if TYPE_CHECKING:
-    from typing import Self
+    from collections.abc import Iterator
+    from pathlib import Path
 
     import awkward as ak
     from numpy.typing import NDArray
@@ -28,18 +26,27 @@ if TYPE_CHECKING:
     from torch.distributions import Distribution
 
     from hepcalib.batch import Batch
+    from hepcalib.bundles import Bundle
+    from hepcalib.inference.handles import Handle
 
-__all__ = ["RESPONSE_FIELDS", "TAGGER_FIELDS", "Handle", "loads", "predict", "set_threads"]
+__all__ = [
+    "RESPONSE_FIELDS",
+    "TAGGER_FIELDS",
+    "placed",
+    "predict",
+]
 
 RESPONSE_FIELDS = (
     "response",
     "sigma_stat",
     "sigma_syst",
     "sigma_tot",
-    "mean_log10",
-    "sigma_log10_stat",
-    "sigma_log10_syst",
-    "sigma_log10_tot",
+    "target_mean",
+    "target_sigma_stat",
+    "target_sigma_syst",
+    "target_sigma_tot",
+    "interval_low",
+    "interval_high",
     "in_range",
 )
 TAGGER_FIELDS = ("score", "score_stat", "in_range")
@@ -47,26 +54,6 @@ TAGGER_FIELDS = ("score", "score_stat", "in_range")
 # Objects in a block, and objects plus constituents in one of a set model, which divides it further.
 # Measured on one CPU thread: 1000 and 2000 are up to 45 and 40 % slower, and more gains nothing.
 _BLOCK_OBJECTS, _BLOCK_CONSTITUENTS = 4_096, 100_000
-
-# One thread at a time loads a model, and one uses it: weight draws are set on its layers.
-_LOADING, _RUNNING = threading.Lock(), threading.Lock()
-
-
-@dataclass(frozen=True)
-class Handle:
-    """Where a bundle is and which one it must be: all a worker needs, picklable and small."""
-
-    path: str
-    sha256: str
-
-    @classmethod
-    def of(cls, path: str | Path) -> Self:
-        """Return the handle of the bundle that is at this path now.
-
-        Raises:
-            BundleError: if bundle.json is missing, damaged or of another version.
-        """
-        return cls(path=str(Path(path).absolute()), sha256=bundles.sha256_of(path))
 
 
 def predict(
@@ -85,10 +72,12 @@ def predict(
 
     .. math:: R = 10^{T[\log_{10} R]}, \quad \sigma_R = \ln 10 \; R \; \sigma_{\log_{10} R}
 
-    where T is the location of the bundle (median, mean or mode). Per object: `response`,
-    `sigma_stat`, `sigma_syst`, `sigma_tot` (of R), `mean_log10`, `sigma_log10_stat`,
-    `sigma_log10_syst`, `sigma_log10_tot` and `in_range`. The calibrated energy is raw / response.
-    For a tagger: `score` (mean over the members), `score_stat` (their spread) and `in_range`.
+    where T is the location of the bundle; models of R itself, or of log10 of the true value z with
+    R = raw / 10^z, likewise. Per object: `response`, `sigma_stat`, `sigma_syst`, `sigma_tot` (of
+    R), `target_mean`, `target_sigma_stat`, `target_sigma_syst`, `target_sigma_tot` (of the trained
+    variable), `interval_low`, `interval_high` (68.27 % interval of R) and `in_range`. The
+    calibrated energy is raw / response. For a tagger: `score` (mean over the members),
+    `score_stat` (their spread) and `in_range`.
 
     A result depends neither on the other objects nor on the size of the blocks (to rounding,
     1e-5). A model given as handle or path is loaded once per process and device.
@@ -119,53 +108,48 @@ def predict(
     if block is not None and block < 1:
         msg = f"block is {block}; needed: at least 1"
         raise ConfigError(msg)
-    loaded = _resident(bundle, resolve_device(device))
-    try:
+    loaded = resident(bundle, device=device)
+    with placed(where):
         counts = objects_per_event(columns)
-        batch = loaded.inputs.extract(columns)
-        with _RUNNING, thread_count(threads), torch.inference_mode():
-            predicted = _in_blocks(loaded, batch, block)
+        batch, measured = loaded.inputs.extract(columns), _measured(loaded, columns)
+        with RUNNING, thread_count(threads), torch.inference_mode():
+            predicted = _in_blocks(loaded, batch, measured, block)
         _require_finite(predicted)
+    record = ak.zip(predicted, depth_limit=1)
+    return record if counts is None else ak.unflatten(record, counts)
+
+
+@contextmanager
+def placed(where: str) -> Iterator[None]:
+    """Begin the message of an error with the place of the columns."""
+    try:
+        yield
     except (DataError, ShapeError) as error:
         if not where:
             raise
         msg = f"{where}: {error}"
         raise type(error)(msg) from error
-    record = ak.zip(predicted, depth_limit=1)
-    return record if counts is None else ak.unflatten(record, counts)
 
 
-def loads() -> int:
-    """Return how many bundles this process has loaded for handles and paths."""
-    return _loaded.cache_info().misses
-
-
-@functools.cache
-def _loaded(handle: Handle, device: str) -> Bundle:
-    bundle = bundles.load(handle.path)
-    if bundle.sha256 != handle.sha256:
+def _measured(bundle: Bundle, columns: Any) -> Tensor:
+    """Return the raw value of each object where the model predicts its true one."""
+    if bundle.spec.target != "log10_truth":
+        return torch.empty(0, dtype=torch.float64)
+    values = quantities.measured(Table(columns), bundle.spec.object, str(bundle.spec.quantity))
+    bad = np.flatnonzero(~(values > 0))
+    if len(bad):
         msg = (
-            f"{handle.path}: the bundle has sha256 {bundle.sha256}, {handle.sha256} was asked for; "
-            "it was replaced meanwhile"
+            f"the measured {bundle.spec.quantity} is not positive for {len(bad)} of {len(values)} "
+            f"objects, first in row {bad[0]}: {values[bad[0]]}; model '{bundle.spec.name}' "
+            "predicts its true value, from which a response follows for positive ones only"
         )
-        raise BundleError(msg)
-    return _moved(bundle, torch.device(device))
+        raise DataError(msg)
+    return torch.from_numpy(values)
 
 
-def _resident(bundle: Bundle | Handle | Path | str, device: torch.device) -> Bundle:
-    if isinstance(bundle, Bundle):
-        is_there = next(bundle.model.parameters()).device.type == device.type
-        return bundle if is_there else _moved(copy.deepcopy(bundle), device)
-    handle = bundle if isinstance(bundle, Handle) else Handle.of(bundle)
-    with _LOADING:
-        return _loaded(handle, str(device))
-
-
-def _moved(bundle: Bundle, device: torch.device) -> Bundle:
-    return replace(bundle, model=bundle.model.to(device), inputs=bundle.inputs.to(device))
-
-
-def _in_blocks(bundle: Bundle, batch: Batch, block: int | None) -> dict[str, NDArray[Any]]:
+def _in_blocks(
+    bundle: Bundle, batch: Batch, measured: Tensor, block: int | None
+) -> dict[str, NDArray[Any]]:
     """Predict consecutive rows together, as many as the limit allows and at least one."""
     names = RESPONSE_FIELDS if bundle.spec.kind == "response" else TAGGER_FIELDS
     edges, limit = torch.arange(batch.rows + 1), block or _BLOCK_OBJECTS
@@ -177,7 +161,8 @@ def _in_blocks(bundle: Bundle, batch: Batch, block: int | None) -> dict[str, NDA
         end = int(torch.searchsorted(edges, edges[start] + limit, right=True)) - 1
         stop = max(end, start + 1)
         try:
-            parts.append(_predicted(bundle, batch.select(slice(start, stop))))
+            rows = slice(start, stop)
+            parts.append(_predicted(bundle, batch.select(rows), measured[rows]))
         except torch.OutOfMemoryError:
             if stop == start + 1:
                 raise
@@ -192,31 +177,34 @@ def _in_blocks(bundle: Bundle, batch: Batch, block: int | None) -> dict[str, NDA
     }
 
 
-def _predicted(bundle: Bundle, raw: Batch) -> dict[str, Tensor]:
-    raw = raw.to(next(bundle.model.parameters()).device)
-    members = bundle.model.head(bundle.model.member_outputs(bundle.inputs(raw)))
-    fields = (
-        _response(members, bundle.spec.location)
-        if bundle.spec.kind == "response"
-        else _score(members)
-    )
+def _predicted(bundle: Bundle, raw: Batch, measured: Tensor) -> dict[str, Tensor]:
+    device = next(bundle.model.parameters()).device
+    raw, measured = raw.to(device), measured.to(device)
+    members = bundle.model.members(bundle.inputs(raw))
+    response_of = functools.partial(_response, bundle, measured=measured)
+    fields = response_of(members) if bundle.spec.kind == "response" else _score(members)
     return {**fields, "in_range": bundle.inputs.in_range(raw)}
 
 
-def _response(members: Distribution, statistic: str) -> dict[str, Tensor]:
-    found = uncertainty.decompose(members)
-    sigmas = {
-        "stat": found.statistical.double(),
-        "syst": found.systematic.double(),
-        "tot": found.total.double(),
-    }
-    centre = getattr(location, statistic)(uncertainty.pooled(members)).double()
-    ratio = 10.0**centre
+def _response(bundle: Bundle, members: Distribution, measured: Tensor) -> dict[str, Tensor]:
+    pooled, found = uncertainty.pooled(members), uncertainty.decompose(members)
+    middle, low, high = location.quantiles(pooled, [0.5, *bundle.model.interval(members)]).double()
+    is_median = bundle.spec.location == "median"
+    centre = middle if is_median else getattr(location, bundle.spec.location)(pooled).double()
+    sigmas = {"stat": found.statistical, "syst": found.systematic, "tot": found.total}
+    ratio, *ends = (
+        response.to_response(value, measured, bundle.spec.target) for value in (centre, low, high)
+    )
+    slope = torch.ones_like(ratio)
+    if bundle.spec.target != "response":
+        slope = response.sigma_response(ratio, slope)
     return {
         "response": ratio,
-        "mean_log10": found.mean.double(),
-        **{f"sigma_{k}": response.sigma_response(ratio, sigma) for k, sigma in sigmas.items()},
-        **{f"sigma_log10_{k}": sigma for k, sigma in sigmas.items()},
+        "target_mean": found.mean.double(),
+        **{f"sigma_{k}": slope * sigma.double() for k, sigma in sigmas.items()},
+        **{f"target_sigma_{k}": sigma.double() for k, sigma in sigmas.items()},
+        "interval_low": torch.minimum(*ends),
+        "interval_high": torch.maximum(*ends),
     }
 
 
@@ -227,10 +215,12 @@ def _score(members: Distribution) -> dict[str, Tensor]:
 
 def _require_finite(predicted: dict[str, NDArray[Any]]) -> None:
     for name, values in predicted.items():
-        bad = np.flatnonzero(~np.isfinite(values))
+        usable = np.isfinite(values) & ((values > 0) | (name != "response"))
+        bad = np.flatnonzero(~usable)
         if len(bad):
+            kind = "positive and finite" if name == "response" else "finite"
             msg = (
-                f"predicted {name} is not finite for {len(bad)} of {len(values)} objects, first in "
+                f"predicted {name} is not {kind} for {len(bad)} of {len(values)} objects, first in "
                 f"row {bad[0]}: {values[bad[0]]}; its inputs are too far from the training sample"
             )
             raise DataError(msg)

@@ -1,0 +1,19 @@
+"""What the last numbers of a network mean: the distribution of the target."""
+
+from __future__ import annotations
+
+from hepcalib.models.heads.bernoulli import BernoulliHead
+from hepcalib.models.heads.head import Head
+from hepcalib.models.heads.log_normal import LogNormalHead, LogNormalMixtureHead
+from hepcalib.models.heads.normal import MixtureHead, NormalHead
+from hepcalib.models.heads.point import PointHead
+
+__all__ = [
+    "BernoulliHead",
+    "Head",
+    "LogNormalHead",
+    "LogNormalMixtureHead",
+    "MixtureHead",
+    "NormalHead",
+    "PointHead",
+]
