@@ -161,7 +161,7 @@ class GaussianAnsatz(Model):
             TrainingError: if it has.
         """
         del training, held_out
-        if self.steps < self.warmup:
+        if 0 < self.steps < self.warmup:
             msg = (
                 f"GaussianAnsatz: {int(self.steps)} steps, of which {self.warmup} are warm-up; "
                 "needed: several times as many steps (min_steps), or a smaller warmup"

@@ -10,7 +10,7 @@ import torch
 
 from hepcalib import models
 from hepcalib.batch import Batch
-from hepcalib.exceptions import ConfigError
+from hepcalib.exceptions import ConfigError, TrainingError
 from hepcalib.models import MLP, PFN, MixtureHead, NormalHead, build, describe
 from hepcalib.models.gaussian_ansatz import AnsatzEstimate, GaussianAnsatz
 from hepcalib.ragged import Ragged
@@ -266,3 +266,11 @@ def test_what_it_refuses() -> None:
         GaussianAnsatz(MLP(features=2, head=MixtureHead()))
     with pytest.raises(ConfigError, match="GaussianAnsatz with a NormalHead"):
         GaussianAnsatz(GaussianAnsatz(mlp))
+
+
+def test_a_training_that_ends_in_the_warm_up_is_refused() -> None:
+    torch.manual_seed(5)
+    model = GaussianAnsatz(MLP(features=1, hidden=(4,), head=NormalHead()), warmup=50)
+    examples = Examples(Batch(torch.randn(64, 1)), torch.randn(64))
+    with pytest.raises(TrainingError, match="20 steps, of which 50 are warm-up"):
+        train(model, examples, examples, options=TrainingOptions(epochs=20, device="cpu"))
