@@ -155,16 +155,16 @@ class GaussianAnsatz(Model):
         return self.d_penalty * predicted.d.abs().mean()
 
     def finish(self, training: Labelled, held_out: Labelled) -> None:
-        """Refuse a training that has ended within the warm-up: D was still part of T.
+        """Refuse a best state from within the warm-up, when D was still part of T.
 
         Raises:
-            TrainingError: if it has.
+            TrainingError: if it is.
         """
         del training, held_out
         if 0 < self.steps < self.warmup:
             msg = (
-                f"GaussianAnsatz: {int(self.steps)} steps, of which {self.warmup} are warm-up; "
-                "needed: several times as many steps (min_steps), or a smaller warmup"
+                f"GaussianAnsatz: the best state is of step {int(self.steps)}, {self.warmup} steps "
+                "are warm-up; needed: several times as many steps (min_steps), or a smaller warmup"
             )
             raise TrainingError(msg)
 

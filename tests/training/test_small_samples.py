@@ -58,7 +58,7 @@ METHODS: dict[str, Callable[[], Model]] = {
     "FlowLikelihood": lambda: FlowLikelihood(
         features=3, head=NormalHead(), transforms=1, hidden=(8,)
     ),
-    "GaussianAnsatz": lambda: GaussianAnsatz(mlp(NormalHead()), warmup=10),
+    "GaussianAnsatz": lambda: GaussianAnsatz(mlp(NormalHead()), warmup=2),
     "GeneralisedInversion": lambda: GeneralisedInversion(mlp(InversionHead())),
     "Laplace": lambda: Laplace(mlp(MixtureHead()), draws=4),
     "RepulsiveEnsemble": lambda: RepulsiveEnsemble(mlp(MixtureHead()), members=4),
