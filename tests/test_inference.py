@@ -225,7 +225,9 @@ def test_errors_say_where(bundle: Bundle, tagger: Bundle) -> None:
 def test_results_that_are_not_finite_are_refused(bundle: Bundle) -> None:
     with torch.no_grad():
         next(bundle.model.parameters()).fill_(math.nan)
-    with pytest.raises(DataError, match=r"^c.root: predicted response is not positive and finite for 300"):
+    with pytest.raises(
+        DataError, match=r"^c.root: predicted response is not positive and finite for 300"
+    ):
         predict(bundle, clusters(), where="c.root")
 
 

@@ -272,5 +272,5 @@ def test_a_training_that_ends_in_the_warm_up_is_refused() -> None:
     torch.manual_seed(5)
     model = GaussianAnsatz(MLP(features=1, hidden=(4,), head=NormalHead()), warmup=50)
     examples = Examples(Batch(torch.randn(64, 1)), torch.randn(64))
-    with pytest.raises(TrainingError, match="best state is of step .*, 50 steps are warm-up"):
+    with pytest.raises(TrainingError, match=r"best state is of step .*, 50 steps are warm-up"):
         train(model, examples, examples, options=TrainingOptions(epochs=20, device="cpu"))
