@@ -238,8 +238,9 @@ class _Outputs(Head):
         self.outputs = outputs
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Return nothing: what the outputs mean is up to the Ansatz."""
-        raise NotImplementedError
+        """Refuse: what the outputs mean is up to the Ansatz."""
+        msg = f"a part of a GaussianAnsatz has {raw.shape[-1]} outputs and no distribution"
+        raise ConfigError(msg)
 
 
 def _network(model: Model, outputs: int) -> Model:
