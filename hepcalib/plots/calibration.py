@@ -10,6 +10,7 @@ from hepcalib.plots.drawing import (
     canvas,
     covered,
     headroom,
+    legend_above,
     log_x,
     no_entries,
     points,
@@ -54,8 +55,7 @@ def linearity_figure(results: Mapping[str, Linearity], *, label: str = "Simulati
             variable_x(axes, found.variable, found.edges, shown=shown)
             axes.set_ylabel(f"Median {found.quantity} $-$ 1")
         if drawn:
-            headroom(axes, 0.22)
-            axes.legend(ncols=2, loc="upper right")
+            legend_above(axes)
         else:
             no_entries(axes)
         stamp(axes, label)
@@ -83,8 +83,7 @@ def resolution_figure(results: Mapping[str, Resolution], *, label: str = "Simula
             axes.set_ylabel(f"Resolution of {found.quantity}")
         axes.set_ylim(bottom=0.0)
         if drawn:
-            headroom(axes, 0.22)
-            axes.legend(ncols=2, loc="upper right")
+            legend_above(axes)
         else:
             no_entries(axes)
         stamp(axes, label, right=r"$(q_{84} - q_{16})\,/\,2 q_{50}$")
@@ -124,7 +123,9 @@ def spectrum_figure(results: Mapping[str, Spectrum], *, label: str = "Simulation
         ratio.set_ylim(0.4, 1.6)
         if drawn:
             main.set_yscale("log")
-            main.legend(loc="upper right")
+            many = len(results) > 6
+            headroom(main, 0.3 if many else 0.0)
+            main.legend(ncols=2 if many else 1, loc="upper right")
         else:
             no_entries(main)
             no_entries(ratio)

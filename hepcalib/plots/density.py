@@ -11,6 +11,7 @@ from hepcalib.plots.drawing import (
     canvas,
     covered,
     headroom,
+    legend_above,
     no_entries,
     points,
     reference_line,
@@ -101,8 +102,7 @@ def pit_figure(results: Mapping[str, Pit], *, label: str = "Simulation") -> Figu
         axes.set_xlim(0.0, 1.0)
         axes.set_ylim(bottom=0.0)
         if drawn:
-            headroom(axes, 0.25)
-            axes.legend(loc="upper left")
+            legend_above(axes, columns=1, least=0.25)
         else:
             no_entries(axes)
         axes.set_xlabel("Probability integral transform")

@@ -24,6 +24,7 @@ __all__ = [
     "canvas",
     "covered",
     "headroom",
+    "legend_above",
     "log_x",
     "no_entries",
     "points",
@@ -154,6 +155,19 @@ def headroom(axes: Axes, fraction: float) -> None:
         axes.set_ylim(low, low * (high / low) ** (1.0 / (1.0 - fraction)))
     else:
         axes.set_ylim(low, low + (high - low) / (1.0 - fraction))
+
+
+def legend_above(axes: Axes, *, columns: int = 2, least: float = 0.22) -> None:
+    """Draw the legend over the data, with as much room above them as its rows need.
+
+    Args:
+        axes: Axes whose lines have labels.
+        columns: Columns of the legend.
+        least: Smallest share of the height to keep free.
+    """
+    rows = -(-len(axes.get_legend_handles_labels()[1]) // columns)
+    headroom(axes, max(least, 0.04 + 0.056 * rows))
+    axes.legend(ncols=columns, loc="upper right")
 
 
 def no_entries(axes: Axes) -> None:

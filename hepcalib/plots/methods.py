@@ -12,6 +12,7 @@ from hepcalib.hists import KINDS
 from hepcalib.plots.drawing import (
     canvas,
     headroom,
+    legend_above,
     log_x,
     no_entries,
     points,
@@ -139,8 +140,7 @@ def coverage_figure(results: Mapping[str, CoverageProfile], *, label: str = "Sim
         if drawn:
             low, high = axes.get_ylim()
             axes.set_ylim(min(low, 0.6), max(high, 0.76))
-            headroom(axes, 0.2)
-            axes.legend(ncols=2, loc="upper right")
+            legend_above(axes, least=0.2)
         else:
             no_entries(axes)
         stamp(axes, label)
