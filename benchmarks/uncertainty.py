@@ -69,7 +69,7 @@ def step(models: list[Model], examples: Examples) -> Callable[[], None]:
             loss = terms.nll + terms.regulariser
             assert torch.isfinite(loss)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
             optimizer.step()
 
     return run

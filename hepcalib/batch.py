@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from hepcalib.exceptions import ShapeError
-from hepcalib.ragged import Ragged  # noqa: TC001
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from hepcalib.ragged import Ragged
 
 __all__ = ["Batch"]
 

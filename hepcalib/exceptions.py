@@ -15,6 +15,7 @@ __all__ = [
     "HepcalibError",
     "NtupleError",
     "RunError",
+    "ScopeWarning",
     "ShapeError",
     "TrainingError",
     "suggestion",
@@ -51,6 +52,10 @@ class TrainingError(HepcalibError):
 
 class RunError(HepcalibError):
     """A run that could not process, or account for, all events."""
+
+
+class ScopeWarning(UserWarning):
+    """A method is used for what it cannot do: its result would look better than it is."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from hepcalib import hists, inference, metrics, ntuples, plots
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
 from processors.clusters import BEST, EM, LCW, fill_spectra, given_energies, is_measurable
-from processors.columns import floats, save_columns
+from processors.columns import floats, in_place, save_columns
 from processors.options import choice
 from processors.responses import fill_pulls, fill_responses, response_study
 
@@ -34,6 +34,9 @@ VARIABLES = ("true_energy", "calibrated_energy", "mu", "n_pv", "rapidity")
 
 class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
     """Calibrate topo-clusters and compare with the EM scale, LCW and the best possible.
+
+    The columns have a row for every cluster. One whose measured energy is not positive is not
+    calibrated: it has NaN there, and is not in range.
 
     Reference: arXiv:2412.04370.
 
@@ -58,12 +61,19 @@ class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyp
 
     def process(self, events: ak.Array) -> dict[str, Hist[Any]]:
         """Return the histograms of one chunk."""
-        clusters = ntuples.objects(events)
+        everything = ntuples.objects(events)
+        positive = ~(floats(everything, "energy") <= 0)  # NaN goes on, to be refused by name
+        clusters = everything[positive]
         answer = inference.predict(
-            self.calibration, clusters, device=self.device, where=ntuples.where(events)
+            self.calibration,
+            clusters,
+            device=self.device,
+            where=f"{ntuples.where(events)}, clusters of positive energy",
         )
         if self.columns is not None:
-            save_columns(self.columns, events, _columns(clusters, answer))
+            identity = {key: np.asarray(everything[key]) for key in ("run", "event", "index")}
+            own = {k: in_place(v, positive) for k, v in _columns(clusters, answer).items()}
+            save_columns(self.columns, events, identity | own)
         measurable = is_measurable(clusters)
         clusters, answer = clusters[measurable], answer[measurable]
         energies = given_energies(clusters)
@@ -107,8 +117,7 @@ class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyp
 
 def _columns(clusters: ak.Array, answer: ak.Array) -> dict[str, NDArray[Any]]:
     energy = floats(clusters, "energy") / floats(answer, "response")
-    columns = {key: np.asarray(clusters[key]) for key in ("run", "event", "index")}
-    columns["energy_calibrated"] = energy
+    columns = {"energy_calibrated": energy}
     for suffix in ("stat", "syst", "tot"):
         relative = floats(answer, f"sigma_{suffix}") / floats(answer, "response")
         columns[f"energy_sigma_{suffix}"] = energy * relative

@@ -13,6 +13,7 @@ from hepcalib.training.devices import DEVICES
 from processors.cluster_figures import cluster_study
 from processors.clusters import BEST, EM, LCW, fill_spectra, given_energies, is_measurable
 from processors.columns import floats
+from processors.event_sums import fill_event_sums, finish_event_sums
 from processors.options import choice
 from processors.responses import fill_pulls, fill_responses
 from processors.uncertainties import (
@@ -43,10 +44,10 @@ VARIABLES = ("true_energy", "calibrated_energy", "rapidity", "mu", "n_pv")
 class ClusterStudy(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
     """Compare calibrations of topo-clusters and their uncertainties with each other and the truth.
 
-    Linearity and resolution of every method beside the EM scale, LCW and the best possible, pulls
-    and coverage, the spectrum of the uncertainty with the region that the clusters of its second
-    maximum occupy, the agreement of two methods cluster by cluster, and scans over the training
-    size and the width of the prior.
+    Linearity and resolution of every method beside the EM scale, LCW and the best possible, for
+    clusters and for the sum of those of an event, pulls and coverage, the spectrum of the
+    uncertainty with the region that the clusters of its second maximum occupy, the agreement of two
+    methods cluster by cluster, and scans over the training size and the width of the prior.
 
     Reference: arXiv:2412.04370.
 
@@ -104,21 +105,23 @@ class ClusterStudy(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
             for name, handle in self.methods.items()
         }
         return {
-            **self._scales(clusters, answers),
+            **self._scales(clusters, answers, events.metadata),
             **self._uncertainties(clusters, answers, where),
             **self._scanned(clusters, where),
         }
 
     def postprocess(self, accumulator: dict[str, Hist[Any]]) -> dict[str, Hist[Any]]:
-        """Return the sum as it is."""
-        return accumulator
+        """Return the sum, with the events that the chunks have cut in two."""
+        return finish_event_sums(accumulator)
 
     @staticmethod
     def study(histograms: Mapping[str, Hist[Any]]) -> Study:
         """Return all figures of merit of the study, with their figures."""
         return cluster_study(histograms)
 
-    def _scales(self, clusters: ak.Array, answers: Mapping[str, ak.Array]) -> dict[str, Hist[Any]]:
+    def _scales(
+        self, clusters: ak.Array, answers: Mapping[str, ak.Array], metadata: Mapping[str, Any]
+    ) -> dict[str, Hist[Any]]:
         """Return responses and spectra at every scale."""
         energies = given_energies(clusters)
         measured = energies[EM]
@@ -140,6 +143,7 @@ class ClusterStudy(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
                 weight=weight,
                 quantity="energy",
             ),
+            **fill_event_sums(clusters, energies, metadata=metadata),
             "spectrum": fill_spectra({"True": truth, **energies}, weight),
             "measured_response": raw,
         }

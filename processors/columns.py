@@ -15,12 +15,24 @@ if TYPE_CHECKING:
     import awkward as ak
     from numpy.typing import NDArray
 
-__all__ = ["floats", "save_columns"]
+__all__ = ["floats", "in_place", "save_columns"]
 
 
 def floats(objects: ak.Array, column: str) -> NDArray[np.float64]:
     """Return a column of a flat record as a float64 array."""
     return np.asarray(objects[column], dtype=np.float64)
+
+
+def in_place(values: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return the values of the objects that were kept, NaN (False for bool) in the other places.
+
+    Args:
+        values: One per object that was kept, float64 or bool.
+        kept: Which of all objects they are (rows,).
+    """
+    full = np.full(kept.shape, False if values.dtype == bool else np.nan, dtype=values.dtype)
+    full[kept] = values
+    return full
 
 
 def save_columns(folder: str, events: ak.Array, columns: Mapping[str, NDArray[Any]]) -> None:

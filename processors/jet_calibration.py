@@ -15,10 +15,10 @@ from hepcalib.hists.axes import fill, flavour_bins, histogram
 from hepcalib.ntuples import quantities
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
-from processors.columns import floats, save_columns
+from processors.columns import floats, in_place, save_columns
 from processors.options import choice
 from processors.residuals import corrected
-from processors.responses import fill_pulls, fill_responses, response_study
+from processors.responses import fill_pulls, fill_responses, response_study, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +37,9 @@ __all__ = ["JetCalibration"]
 SCALES = ("Raw", "Published", "Calibrated", "Residual")
 POSITIONS = ("eta", "mu", "n_pv", "rho")
 RESPONSES: dict[str, Measured] = {"pt": "pt", "energy": "jet_energy", "mass": "mass"}
+SHOWN, SHOWN_OF_MASS = (-0.2, 0.3), (-0.5, 1.5)
+"""Range of the non-linearity that figures show: at the threshold of the jets it is larger."""
+
 OUTCOMES = ("with a response", "without a true jet", "not positive")
 
 
@@ -44,7 +47,9 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
     """Calibrate the transverse momentum, energy or mass of jets, whichever the model is for.
 
     Jets matched to a true jet whose measured and true values are positive have a response: they
-    fill the histograms. The histogram `jets` counts all jets, also those without a response.
+    fill the histograms. The histogram `jets` counts all jets, also those without a response. The
+    columns have a row for every jet too; one whose measured value is not positive is not
+    calibrated: it has NaN there, and is not in range.
 
     Args:
         calibration: A bundle, or its handle, that predicts the response of jets.
@@ -78,19 +83,23 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
 
     def process(self, events: ak.Array) -> dict[str, Hist[Any]]:
         """Return the histograms of one chunk."""
-        jets = ak.flatten(ntuples.objects(events), axis=1)
-        answer = inference.predict(
-            self.calibration, jets, device=self.device, where=ntuples.where(events)
-        )
+        everything = ak.flatten(ntuples.objects(events), axis=1)
         spec = inference.resident(self.calibration, device=self.device).spec
         quantity = str(spec.quantity)
+        # NaN goes on, to be refused by name.
+        positive = ~(quantities.measured(everything, "jet", quantity) <= 0)
+        jets = everything[positive]
+        where = f"{ntuples.where(events)}, jets of positive {quantity}"
+        answer = inference.predict(self.calibration, jets, device=self.device, where=where)
         scales = self._scales(jets, answer, quantity)
         if self.columns is not None:
-            save_columns(self.columns, events, _columns(jets, answer, scales, quantity))
+            identity = {k: np.asarray(everything[k]) for k in ("run", "lumi", "event", "index")}
+            own = _columns(answer, scales, quantity)
+            own = {name: in_place(values, positive) for name, values in own.items()}
+            save_columns(self.columns, events, identity | own)
         truth = quantities.true(jets, "jet", quantity)
-        matched = np.asarray(jets["matched"])
-        known = matched & (scales["Raw"] > 0) & (truth > 0)
-        counts = _counts(matched, known)
+        known = np.asarray(jets["matched"]) & (truth > 0)
+        counts = _counts(np.asarray(everything["matched"]), in_place(known, positive))
         jets, answer, truth = jets[known], answer[known], truth[known]
         scales = {name: values[known] for name, values in scales.items()}
         weight = floats(jets, "weight") if self.weights == "event" else np.ones(len(jets))
@@ -118,6 +127,9 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         variables = [name for name in hists.VARIABLES if f"response_{name}" in histograms]
         own = next((v for v in ("true_mass", "true_jet_energy") if v in variables), "true_pt")
         found, figures = response_study(histograms, variables)
+        for name in {"true_pt", own} & {*variables}:
+            key = f"linearity_{name}"
+            figures[key] = within(figures[key], *(SHOWN_OF_MASS if own == "true_mass" else SHOWN))
         found["pulls"] = metrics.pulls(histograms["pull"])
         found["uncertainty"] = metrics.uncertainty_spectrum(histograms["uncertainty"])
         figures["pulls"] = plots.pull_figure(found["pulls"])
@@ -170,10 +182,9 @@ def _counts(matched: NDArray[np.bool_], known: NDArray[np.bool_]) -> Hist[Any]:
 
 
 def _columns(
-    jets: ak.Array, answer: ak.Array, scales: Mapping[str, Floats], quantity: str
+    answer: ak.Array, scales: Mapping[str, Floats], quantity: str
 ) -> dict[str, NDArray[Any]]:
-    columns = {key: np.asarray(jets[key]) for key in ("run", "lumi", "event", "index")}
-    columns[f"{quantity}_calibrated"] = scales["Calibrated"]
+    columns = {f"{quantity}_calibrated": scales["Calibrated"]}
     if "Residual" in scales:
         columns[f"{quantity}_residual"] = scales["Residual"]
     for suffix in ("stat", "syst", "tot"):

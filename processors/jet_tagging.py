@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hist import Hist
     from numpy.typing import NDArray
 
-    from hepcalib.inference import Handle
+    from hepcalib.inference import DecorrelatedTagger, Handle
 
 __all__ = ["JetTagging"]
 
@@ -37,7 +37,8 @@ class JetTagging(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
 
     Args:
         plain: A bundle, or its handle, of a tagger.
-        decorrelated: A bundle, or its handle, of a tagger trained not to depend on the mass.
+        decorrelated: The same of a tagger trained not to depend on the mass, or a decorrelated
+            tagger.
         signal: Truth label of the signal.
         pt_range: Raw transverse momenta [GeV] of the jets that fill the histograms.
         mass_range: Masses [GeV] of the jets that fill the histograms.
@@ -55,8 +56,8 @@ class JetTagging(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
     def __init__(
         self,
         *,
-        plain: Handle | Path,
-        decorrelated: Handle | Path,
+        plain: Handle | DecorrelatedTagger | Path,
+        decorrelated: Handle | DecorrelatedTagger | Path,
         signal: int = 1,
         pt_range: tuple[float, float] = (0.0, np.inf),
         mass_range: tuple[float, float] = (50.0, 300.0),
@@ -81,7 +82,7 @@ class JetTagging(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         """Return the histograms of one chunk."""
         jets = ak.flatten(ntuples.objects(events), axis=1)
         answers = {
-            name: inference.predict(tagger, jets, device=self.device, where=ntuples.where(events))
+            name: inference.tag(tagger, jets, device=self.device, where=ntuples.where(events))
             for name, tagger in self.taggers.items()
         }
         if self.columns is not None:

@@ -37,6 +37,7 @@ SHIFTED = "_shifted"  # ends the role of the same method trained on another spec
 BINNED_IN: tuple[Literal["truth", "reco"], ...] = ("truth", "reco")
 _EDGES = VARIABLES["true_energy"].edges
 _POPULATED = 1000  # effective entries of the bins that the summary speaks of
+_LEAST = 100.0  # of a bin that has a closure at all: its median is known to an eighth of the width
 
 
 class PriorIndependence(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
@@ -131,7 +132,13 @@ def _closures(
     binned_in: Literal["truth", "reco"],
     spectrum: str = "nominal",
 ) -> dict[str, Closure]:
-    return closures(histograms["closure"], edges=_EDGES, binned_in=binned_in, spectrum=spectrum)
+    return closures(
+        histograms["closure"],
+        edges=_EDGES,
+        binned_in=binned_in,
+        spectrum=spectrum,
+        minimum_entries=_LEAST,
+    )
 
 
 def _training_shifts(found: Mapping[str, Closure], statistic: str) -> dict[str, Shift]:

@@ -11,7 +11,7 @@ from hepcalib import metrics, ntuples, plots
 from hepcalib.study import Study
 from processors.clusters import EM, fill_spectra, is_measurable
 from processors.columns import floats
-from processors.responses import fill_responses
+from processors.responses import fill_responses, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,9 +79,9 @@ class PublishedCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is unt
                 label = f"Simulation, {group}" if group else "Simulation"
                 found |= {f"linearity_{name}": linear, f"resolution_{name}": width}
                 shown = plots.linearity_figure(linear, label=label)
-                figures[f"linearity_{name}"] = _within(shown, -0.5, 1.0)
+                figures[f"linearity_{name}"] = within(shown, -0.5, 1.0)
                 shown = plots.resolution_figure(width, label=label)
-                figures[f"resolution_{name}"] = _within(shown, 0.0, 0.8)
+                figures[f"resolution_{name}"] = within(shown, 0.0, 0.8)
         spectrum: Any = histograms["spectrum"][:, ::3j]
         spectra = metrics.spectra(spectrum, reference="True")
         figures["spectrum"] = plots.spectrum_figure(spectra)
@@ -105,14 +105,6 @@ def _of(results: Mapping[str, Any], group: str) -> dict[str, Any]:
     return {
         scale: results[name] for scale, name in names.items() if np.any(results[name].entries > 0)
     }
-
-
-def _within(figure: Figure, low: float, high: float) -> Figure:
-    """Limit y, which single bins at the threshold of the clusters would else decide."""
-    axes = figure.axes[0]
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(max(bottom, low), min(top, high))
-    return figure
 
 
 def _summary(found: Mapping[str, Any]) -> dict[str, str]:

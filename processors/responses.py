@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["fill_pulls", "fill_responses", "response_study"]
+__all__ = ["fill_pulls", "fill_responses", "response_study", "within"]
 
 
 def fill_responses(
@@ -93,6 +93,14 @@ def response_study(
         figures[f"linearity_{variable}"] = plots.linearity_figure(linearity)
         figures[f"resolution_{variable}"] = plots.resolution_figure(resolution)
     return found, figures
+
+
+def within(figure: Figure, low: float, high: float) -> Figure:
+    """Limit y, which single bins at a threshold of the selection would else decide."""
+    axes = figure.axes[0]
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, low), min(top, high))
+    return figure
 
 
 def _filled(results: Mapping[str, Any]) -> dict[str, Any]:

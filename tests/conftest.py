@@ -114,7 +114,10 @@ def _jets(counts: list[int], sizes: list[int] | None, seed: int) -> dict[str, An
 
 
 def _bundle(path: Path, *, model: str) -> Path:
-    """Save the untrained `cluster_response`, `jet_response`, `ak4_response` or `tagger`."""
+    """Save an untrained model.
+
+    One of `cluster_response`, `jet_response`, `ak4_response`, `tagger` and `bayesian_tagger`.
+    """
     import numpy as np
     import torch
 
@@ -148,13 +151,16 @@ def _bundle(path: Path, *, model: str) -> Path:
         sizes: dict[str, Any] = {"features": 1, "constituents": 1, "phi": (4,), "f": (4,)}
         if model == "tagger":
             found = PFN(**sizes, head=BernoulliHead())
+        elif model == "bayesian_tagger":
+            plain = PFN(**sizes, head=BernoulliHead())
+            found = Bayesian(plain, draws=4, initial_log_variance=-3.0)
         else:
             found = Bayesian(PFN(**sizes, head=head), draws=2)
     bundles.save(
         path,
         found,
         inputs,
-        kind="tagger" if model == "tagger" else "response",
+        kind="tagger" if model.endswith("tagger") else "response",
         object="cluster" if model == "cluster_response" else "jet",
         name=model,
     )

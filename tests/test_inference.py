@@ -165,6 +165,9 @@ def test_tagger_score_is_the_mean_over_members(tagger: Bundle) -> None:
     scores = torch.sigmoid(raw.double().squeeze(-1)).numpy()
     assert np.allclose(result.score, scores.mean(axis=0), rtol=1e-5)
     assert np.allclose(result.score_stat, scores.std(axis=0), rtol=1e-4)
+    logits = raw.double().squeeze(-1).numpy()
+    assert np.allclose(result.logit_mean, logits.mean(axis=0), rtol=1e-5)
+    assert np.allclose(result.logit_stat, logits.std(axis=0), rtol=1e-4)
     assert ak.all((result.score > 0) & (result.score < 1) & (result.score_stat > 0))
 
 
@@ -180,6 +183,24 @@ def test_results_do_not_depend_on_chunks_and_neighbours(bundle: Bundle, tagger: 
     assert_close(predict(tagger, jets()[order]), predict(tagger, jets())[order])
     chunks = [predict(tagger, jets()[start : start + 70]) for start in range(0, ROWS, 70)]
     assert_close(ak.concatenate(chunks), predict(tagger, jets()))
+
+
+def test_a_plain_network_depends_on_neither(tmp_path: Path) -> None:
+    """Its constituents are summed in blocks of their own, in memory that is used again."""
+    model = lively(PFN(constituents=3, phi=(16, 16), f=(16,), head=BernoulliHead()))
+    inputs = Inputs(constituents=CONSTITUENT_KEYS)
+    inputs.fit(inputs.extract(jets()))
+    plain = bundles.save(
+        tmp_path / "plain", model, inputs, kind="tagger", object="jet", name="plain"
+    )
+    expected = predict(plain, jets())
+    assert len(np.unique(ak.to_numpy(expected.score))) > ROWS / 2  # the control: jets differ
+    for block in (1, 50, 700):
+        assert_close(predict(plain, jets(), block=block), expected)
+    chunks = [predict(plain, jets()[start : start + 70]) for start in range(0, ROWS, 70)]
+    assert_close(ak.concatenate(chunks), expected)
+    order = np.random.default_rng(54).permutation(ROWS)[:100]
+    assert_close(predict(plain, jets()[order]), expected[order])
 
 
 def test_a_result_follows_its_inputs(bundle: Bundle) -> None:
@@ -201,7 +222,7 @@ def test_nothing_gives_nothing(bundle: Bundle, tagger: Bundle) -> None:
     assert str(flat.type).startswith("0 * {response: float64")
     events = predict(tagger, ak.unflatten(jets(0), [0, 0]))
     assert events.tolist() == [[], []]
-    assert str(events.type) == "2 * var * {score: float64, score_stat: float64, in_range: bool}"
+    assert str(events.type).startswith("2 * var * {score: float64, score_stat: float64, logit_mean")
 
 
 def test_jets_without_constituents_have_a_result(tagger: Bundle) -> None:

@@ -94,7 +94,7 @@ def test_commands_exist() -> None:
         command = main.commands[name]
         command.make_context(name, list(arguments))
     assert [words for words in lines if words[0] == "pip"] == [
-        ["pip", "install", "--constraint", "constraints.txt", "'.[dask,onnx,pythia]'"]
+        ["pip", "install", "--constraint", "constraints.txt", "'.[boosting,dask,onnx,pythia]'"]
     ]
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch.distributions import LogNormal
 
-from hepcalib.calibration.components import components, single
 from hepcalib.calibration.mode_finder import highest, mode
 from hepcalib.calibration.quantile_finder import quantile, quantiles
 from hepcalib.exceptions import ConfigError
 from hepcalib.losses.point import Point
+from hepcalib.models.components import components, single
 
 if TYPE_CHECKING:
     from torch import Tensor

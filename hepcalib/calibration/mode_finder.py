@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.distributions import LogNormal
 
-from hepcalib.calibration.components import Components, rowwise, single, tilted
 from hepcalib.calibration.quantile_finder import quantile
 from hepcalib.losses.point import Point
+from hepcalib.models.components import Components, rowwise, single, tilted
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution

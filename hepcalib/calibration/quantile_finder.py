@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.distributions import LogNormal
 
-from hepcalib.calibration.components import Components, components, rowwise, single
 from hepcalib.exceptions import ConfigError, ShapeError
 from hepcalib.losses.point import Point
+from hepcalib.models.components import Components, components, rowwise, single
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hepcalib.calibration.sample_location import sample_mean, sample_mode, sample_quantiles
+from hepcalib.calibration.fitted_mode import fitted_mode
+from hepcalib.calibration.sample_location import sample_mean, sample_quantiles
 from hepcalib.exceptions import DataError, ShapeError
 
 if TYPE_CHECKING:
@@ -25,10 +26,14 @@ def _median(values: Floats, weight: Floats) -> Floats:
     return sample_quantiles(values, [0.5], weight=weight)[..., 0]
 
 
+def _mode(values: Floats, weight: Floats) -> Floats:
+    return np.asarray(fitted_mode(values, weight))
+
+
 STATISTICS: Mapping[str, Callable[[Floats, Floats], Floats]] = {
     "mean": sample_mean,
     "median": _median,
-    "mode": sample_mode,
+    "mode": _mode,
 }
 """What a response can be the average of."""
 

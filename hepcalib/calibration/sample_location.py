@@ -1,4 +1,4 @@
-"""Mean, quantiles and mode of weighted samples, several sets of weights at a time."""
+"""Mean, quantiles and modes of weighted samples, several sets of weights at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["sample_mean", "sample_mode", "sample_quantiles"]
 Floats: TypeAlias = NDArray[np.float64]
 
 _BINS = 4096  # of the density estimate of a large sample
-_GRID = 512  # points where the density is evaluated, twice
+GRID = 512  # points where the density is evaluated, twice
 _REACH = 5.0  # bandwidths beyond which a normal kernel counts as zero
 
 
@@ -95,13 +95,13 @@ def sample_mode(
     bandwidth = _deviation(x, first) * effective**-0.2
     if bandwidth == 0.0:
         return np.full(w.shape[:-1], float(sample_mean(x, first)))
-    x, flat = _rebinned(x, flat)
-    grid = np.linspace(x.min(), x.max(), _GRID)
-    rough = _density(grid, x, flat, bandwidth).argmax(-1)
+    x, flat = rebinned(x, flat)
+    grid = np.linspace(x.min(), x.max(), GRID)
+    rough = kernel_density(grid, x, flat, bandwidth).argmax(-1)
     modes = []
     for own, peak in zip(flat, grid[rough], strict=True):
         near = np.linspace(peak - (grid[1] - grid[0]), peak + (grid[1] - grid[0]), 65)
-        modes.append(_vertex(near, _density(near, x, own[None], bandwidth)[0]))
+        modes.append(vertex(near, kernel_density(near, x, own[None], bandwidth)[0]))
     return np.where(flat.sum(-1) > 0.0, modes, np.nan).reshape(w.shape[:-1])
 
 
@@ -122,7 +122,7 @@ def _deviation(x: Floats, w: Floats) -> float:
     return float(np.sqrt(w @ (x - mean) ** 2 / w.sum()))
 
 
-def _rebinned(x: Floats, weights: Floats) -> tuple[Floats, Floats]:
+def rebinned(x: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """Return the middle of the sample in narrow bins, if it is large."""
     if x.size <= _BINS:
         return x, weights
@@ -133,13 +133,13 @@ def _rebinned(x: Floats, weights: Floats) -> tuple[Floats, Floats]:
     return low + (np.arange(_BINS) + 0.5) * (high - low) / _BINS, np.stack(binned)
 
 
-def _density(grid: Floats, x: Floats, weights: Floats, bandwidth: float) -> Floats:
+def kernel_density(grid: Floats, x: Floats, weights: Floats, bandwidth: float) -> Floats:
     """Return the estimates, not normalised, at the points of a grid (rows of weights, points)."""
     pull = np.clip((grid[:, None] - x) / bandwidth, -_REACH - 1.0, _REACH + 1.0)
     return np.asarray(weights @ np.exp(-0.5 * pull**2).T)
 
 
-def _vertex(x: Floats, y: Floats) -> float:
+def vertex(x: Floats, y: Floats) -> float:
     """Return the vertex of the parabola through the highest of equidistant points and its two."""
     top = int(np.clip(y.argmax(), 1, len(y) - 2))
     left, middle, right = y[top - 1 : top + 2]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch.distributions import LogNormal
 
-from hepcalib.calibration.components import Components, components, mixture_of, single
 from hepcalib.exceptions import ConfigError, ShapeError
+from hepcalib.models.components import Components, components, mixture_of, single
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hepcalib.config.decorrelation import Decorrelator, Penalty, Planing
 from hepcalib.config.loading import Loaded, dump, load
 from hepcalib.config.scans import scan_models
 from hepcalib.config.schema import (
@@ -12,7 +13,6 @@ from hepcalib.config.schema import (
     Inputs,
     JetSample,
     ModelConfig,
-    Penalty,
     PileUp,
     Residual,
     RunOptions,
@@ -27,12 +27,14 @@ __all__ = [
     "BundleFile",
     "Config",
     "Dataset",
+    "Decorrelator",
     "Inputs",
     "JetSample",
     "Loaded",
     "ModelConfig",
     "Penalty",
     "PileUp",
+    "Planing",
     "Residual",
     "RunOptions",
     "Sample",

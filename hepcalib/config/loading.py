@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from hepcalib.config.references import check_references
 from hepcalib.config.scans import scanned
-from hepcalib.config.schema import Config, ModelConfig
+from hepcalib.config.schema import Config
 from hepcalib.exceptions import ConfigError, suggestion
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def load(path: str | Path, *, variables: Mapping[str, str] | None = None) -> Loa
         lines = [_explain(detail, document, places) for detail in error.errors()]
         raise ConfigError("\n".join(lines)) from None
     loaded = Loaded(config, places)
-    _check_references(loaded)
+    check_references(loaded)
     loaded = _with_scans(loaded)
     return replace(loaded, config=_expand(loaded, {**os.environ, **(variables or {})}))
 
@@ -227,46 +228,6 @@ def _with_scans(loaded: Loaded) -> Loaded:
             models[name] = model
             places.setdefault(("models", name), places[("scans", scan)])
     return Loaded(loaded.config.model_copy(update={"models": models}), places)
-
-
-def _check_references(loaded: Loaded) -> None:
-    config = loaded.config
-    for name, dataset in config.datasets.items():
-        if (dataset.sample is None) == (not dataset.files):
-            raise loaded.error(("datasets", name), "needs either 'sample' or 'files'")
-        if dataset.files and dataset.layout is None:
-            raise loaded.error(("datasets", name), "'files' need a 'layout'")
-        if dataset.sample is not None:
-            _known(loaded, ("datasets", name, "sample"), dataset.sample, config.samples)
-    for name, model in config.models.items():
-        for i, used in enumerate(model.datasets if isinstance(model, ModelConfig) else ()):
-            _known(loaded, ("models", name, "datasets", i), used, config.datasets)
-    for name, scan in config.scans.items():
-        _known(loaded, ("scans", name, "model"), scan.model, config.models)
-        if name in config.models:
-            raise loaded.error(("scans", name), "a model has this name; rename one of them")
-    _check_residuals(loaded)
-    for name, analysis in config.analyses.items():
-        for i, used in enumerate(analysis.datasets):
-            _known(loaded, ("analyses", name, "datasets", i), used, config.datasets)
-        for role, used in analysis.models.items():
-            known = config.residuals if role == "residual" else {**config.models, **config.scans}
-            _known(loaded, ("analyses", name, "models", role), used, known)
-
-
-def _check_residuals(loaded: Loaded) -> None:
-    config = loaded.config
-    for name, residual in config.residuals.items():
-        _known(loaded, ("residuals", name, "model"), residual.model, config.models)
-        for i, used in enumerate(residual.datasets):
-            _known(loaded, ("residuals", name, "datasets", i), used, config.datasets)
-        if name in {**config.models, **config.scans}:
-            raise loaded.error(("residuals", name), "a model or scan has this name; rename one")
-
-
-def _known(loaded: Loaded, key: Key, name: str, known: Mapping[str, object]) -> None:
-    if name not in known:
-        raise loaded.error(key, f"nothing is named '{name}'. {suggestion(name, known)}")
 
 
 def _expand(loaded: Loaded, variables: Mapping[str, str]) -> Config:

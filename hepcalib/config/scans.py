@@ -1,7 +1,8 @@
-"""Scans: copies of a model that differ in one value."""
+"""Scans: copies of a model that differ in one value, of one key or of several."""
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -34,7 +35,11 @@ def scanned(config: Config, scan: str) -> dict[str, ModelConfig]:
     if len({float(value) for value in wanted.values}) < len(wanted.values):
         msg = f"values: {list(wanted.values)}; needed: each of them once"
         raise ConfigError(msg)
-    return {_name(scan, value): _changed(model, wanted.key, value) for value in wanted.values}
+    keys = (wanted.key,) if isinstance(wanted.key, str) else wanted.key
+    return {
+        _name(scan, value): functools.reduce(lambda m, k: _changed(m, k, value), keys, model)
+        for value in wanted.values
+    }
 
 
 def _name(scan: str, value: float) -> str:

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     FiniteFloat,
@@ -16,6 +15,9 @@ from pydantic import (
     Tag,
 )
 
+from hepcalib.config.decorrelation import Decorrelator, Penalty, Planing
+from hepcalib.config.names import Name
+
 __all__ = [
     "Analysis",
     "BundleFile",
@@ -24,7 +26,6 @@ __all__ = [
     "Inputs",
     "JetSample",
     "ModelConfig",
-    "Penalty",
     "PileUp",
     "Residual",
     "RunOptions",
@@ -35,21 +36,14 @@ __all__ = [
 ]
 
 
-Name = Annotated[str, Field(pattern=r"^\w[\w-]*$")]  # becomes part of file names
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PileUp(_Section):
+class PileUp(BaseModel, extra="forbid", frozen=True):
     """Mean and width of the normal distribution of mu, the mean interactions per crossing."""
 
     mean: PositiveFloat = 40.0
     width: Annotated[float, Field(ge=0)] = 12.0
 
 
-class TopoClusterSample(_Section):
+class TopoClusterSample(BaseModel, extra="forbid", frozen=True):
     """Simulated topo-clusters with exactly known response density."""
 
     kind: Literal["topoclusters"]
@@ -57,7 +51,7 @@ class TopoClusterSample(_Section):
     seed: NonNegativeInt
 
 
-class JetSample(_Section):
+class JetSample(BaseModel, extra="forbid", frozen=True):
     """Pythia 8 jets with pile-up and a parametrised detector."""
 
     kind: Literal["jets"]
@@ -70,7 +64,7 @@ class JetSample(_Section):
 Sample = Annotated[TopoClusterSample | JetSample, Field(discriminator="kind")]
 
 
-class Dataset(_Section):
+class Dataset(BaseModel, extra="forbid", frozen=True):
     """Input of an analysis: a simulated sample, or files (globs and ${VARIABLES}) with a layout.
 
     `sha256`, `events` and `sum_of_weights` declare, per file name, what the file must be; with
@@ -86,26 +80,19 @@ class Dataset(_Section):
     tolerate_bad_files: bool = False
 
 
-class Inputs(_Section):
+class Inputs(BaseModel, extra="forbid", frozen=True):
     """Names, from the feature catalogue, of what a model sees."""
 
     features: tuple[str, ...] = ()
     constituents: tuple[str, ...] = ()
 
 
-class Penalty(_Section):
-    """A decorrelation penalty from `hepcalib.losses`, on background only."""
-
-    name: str
-    nuisance: str
-    strength: PositiveFloat
-    warmup_epochs: NonNegativeInt = 0
-
-
-class Training(_Section):
+class Training(BaseModel, extra="forbid", frozen=True):
     """How a model is trained, on all objects or on so many `examples` of them.
 
     One thread is best for small networks, and models that are missing are trained side by side.
+    With `parts`, a model sees the events of one `part` of so many: independent samples of about
+    the same size.
     """
 
     epochs: PositiveInt = 20
@@ -119,18 +106,22 @@ class Training(_Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt = 1
     gradient_clip: PositiveFloat | None = None
+    keep: Literal["best", "last"] = "best"
     examples: PositiveInt | None = None
+    part: PositiveInt = 1
+    parts: PositiveInt = 1
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
 
 
-class ModelConfig(_Section):
+class ModelConfig(BaseModel, extra="forbid", frozen=True):
     """A model, what it learns, and from which datasets.
 
     A response model learns the `target` of the measured over the true `quantity`: the energy of
     clusters, the transverse momentum, energy or mass of jets. A tagger separates the objects
     labelled `signal` from those labelled 0. `pt_range` and `mass_range` (of the soft-drop mass)
     select the jets to learn from, in GeV; weights `flat_pt` make the transverse momentum of each
-    class flat over its range; `spectrum_power` p multiplies the weights by true^p.
+    class flat over its range; `spectrum_power` p multiplies the weights by true^p; `planing` makes
+    the spectra of both classes of a tagger the same. Boosted trees are `uniform_in` some columns.
     """
 
     kind: Literal["response", "tagger"]
@@ -146,11 +137,18 @@ class ModelConfig(_Section):
     mass_range: tuple[float, float] | None = None
     weights: Literal["event", "flat_pt", "none"] = "none"
     spectrum_power: FiniteFloat = 0.0
+    planing: Planing | None = None
     penalty: Penalty | None = None
+    uniform_in: tuple[str, ...] = ()
     training: Training = Training()
 
+    @property
+    def nuisances(self) -> tuple[str, ...]:
+        """The columns that the score shall not tell, by a penalty or by boosting."""
+        return self.uniform_in if self.penalty is None else self.penalty.nuisances
 
-class BundleFile(_Section):
+
+class BundleFile(BaseModel, extra="forbid", frozen=True):
     """A model trained elsewhere: the folder of its bundle, and the sha256 it must have."""
 
     bundle: str
@@ -168,19 +166,22 @@ Model = Annotated[
 ]
 
 
-class Scan(_Section):
+class Scan(BaseModel, extra="forbid", frozen=True):
     """Copies of a model that differ in one `key`, such as `training.examples`.
+
+    Several keys all take the same value: `[training.part, network.seed]` makes models that are
+    independent of each other.
 
     They are models of their own, named `scan-value`; an analysis takes all of them by the name of
     the scan.
     """
 
     model: Name
-    key: str
+    key: str | Annotated[tuple[str, ...], Field(min_length=1)]
     values: Annotated[tuple[PositiveFloat | PositiveInt, ...], Field(min_length=2)]
 
 
-class Residual(_Section):
+class Residual(BaseModel, extra="forbid", frozen=True):
     """A numerical inversion of what the response of a `model` leaves, fitted to some `datasets`.
 
     The `location` of calibrated over true is found in `true_bins` (edges in GeV, or a number of
@@ -197,11 +198,11 @@ class Residual(_Section):
     weights: Literal["event", "none"] = "none"
 
 
-class Analysis(_Section):
+class Analysis(BaseModel, extra="forbid", frozen=True):
     """A processor (`module:Class`), its datasets, the models it applies and its own options.
 
-    A role in `models` may be given a model, or a scan: then the processor gets a mapping. The role
-    `residual` is given a residual correction.
+    A role in `models` may be given a model, a decorrelator, or a scan: then the processor gets a
+    mapping. The role `residual` is given a residual correction.
     """
 
     processor: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
@@ -210,7 +211,7 @@ class Analysis(_Section):
     options: dict[str, Any] = {}
 
 
-class RunOptions(_Section):
+class RunOptions(BaseModel, extra="forbid", frozen=True):
     """Where and how the processors run."""
 
     executor: Literal["iterative", "futures", "dask"] = "iterative"
@@ -221,7 +222,7 @@ class RunOptions(_Section):
     retries: NonNegativeInt = 2
 
 
-class Config(_Section):
+class Config(BaseModel, extra="forbid", frozen=True):
     """A whole analysis."""
 
     version: Literal[1]
@@ -232,6 +233,7 @@ class Config(_Section):
     models: dict[Name, Model] = {}
     scans: dict[Name, Scan] = {}
     residuals: dict[Name, Residual] = {}
+    decorrelators: dict[Name, Decorrelator] = {}
     datasets: dict[Name, Dataset]
     analyses: dict[Name, Analysis]
     run: RunOptions = RunOptions()

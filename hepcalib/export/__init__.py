@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hepcalib.export.athena import AthenaOutputs, athena_outputs, write_onnx
 from hepcalib.export.corrections import correction_json, write_corrections
+from hepcalib.export.decorrelators import decorrelator_json
 from hepcalib.export.host import AthenaResponse, athena_response
 from hepcalib.export.inputs import AthenaTransform, athena_transforms
 from hepcalib.export.inversion import inversion_json
@@ -16,6 +17,7 @@ __all__ = [
     "athena_response",
     "athena_transforms",
     "correction_json",
+    "decorrelator_json",
     "inversion_json",
     "write_corrections",
     "write_onnx",

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 import hepcalib
-from hepcalib.calibration.components import components
 from hepcalib.exceptions import ConfigError
 from hepcalib.export.graph import MISSING, Graph
 from hepcalib.export.inputs import add_transforms, probe
@@ -26,6 +25,7 @@ from hepcalib.export.mixture import (
 from hepcalib.export.networks import Members, mean_network, member_networks
 from hepcalib.features.clusters import FEATURES
 from hepcalib.models import MixtureHead
+from hepcalib.models.components import components
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

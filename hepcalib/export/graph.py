@@ -127,7 +127,7 @@ def _double_silu(graph: Graph, x: str, _: nn.Module) -> str:
 
 
 def _elu(graph: Graph, x: str, module: nn.Module) -> str:
-    return graph.op("Elu", x, alpha=float(module.alpha))  # type: ignore[arg-type]
+    return graph.op("Elu", x, alpha=float(module.alpha))  # type: ignore[arg-type]  # of nn.ELU, a number
 
 
 def _gelu(graph: Graph, x: str, _: nn.Module) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -10,16 +10,15 @@ from torch import Tensor, nn
 
 from hepcalib.batch import Batch
 from hepcalib.exceptions import ConfigError, DataError, ShapeError
+from hepcalib.features import extraction
 from hepcalib.features.catalogue import CATALOGUE, feature
 from hepcalib.features.table import CONSTITUENTS, Table
 from hepcalib.features.transforms import Chain
 from hepcalib.ragged import Ragged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Self
-
-    from numpy.typing import NDArray
 
     from hepcalib.features.feature import Feature
 
@@ -108,12 +107,33 @@ class Inputs(nn.Module):
                 first row, its value and how many there are), or a constituent has pt <= 0.
             ShapeError: if columns have different lengths.
         """
+        return self.extract_rows(self.table(columns))
+
+    def table(self, columns: Any) -> Table:
+        """Return the columns as the features read them; see `extract`.
+
+        Raises:
+            DataError: if there are no named columns.
+            ShapeError: if columns have different lengths.
+        """
         prefix = f"{CONSTITUENTS}."
         members = {name.removeprefix(prefix) for name in self.needs if name.startswith(prefix)}
-        table = Table(columns, constituents=members)
-        features = _matrix(self.names, table, table.rows, place=str) if self.names else None
-        constituents = self._constituents(table) if self.constituent_names else None
-        return Batch(features=features, constituents=constituents)
+        return Table(columns, constituents=members)
+
+    def extract_rows(self, table: Table, *, order: Literal["C", "F"] = "C") -> Batch:
+        """Compute the raw features of a table or of a part of one; see `extract`.
+
+        Args:
+            table: From `table`; an error names the row of the whole.
+            order: How features lie in memory, item by item (C) or feature by feature (F), which is
+                faster for what is done to each feature.
+        """
+        features, constituents = extraction.matrices(
+            table, self.names, self.constituent_names, order=order
+        )
+        if constituents is None:
+            return Batch(features=features)
+        return Batch(features, Ragged(constituents, torch.from_numpy(table.offsets)))
 
     def fit(self, batch: Batch) -> Self:
         """Learn the constants of the transforms and the validity ranges from raw features.
@@ -156,21 +176,12 @@ class Inputs(nn.Module):
         features, constituents = self._parts(batch)
         result = torch.ones(batch.rows, dtype=torch.bool, device=self.ranges.device)
         if features is not None:
-            result &= _inside(features, self.robust_ranges).all(dim=1)
+            result &= ~_outside(features, self.robust_ranges)
         if constituents is not None:
-            outside = constituents.map(lambda v: ~_inside(v, self.constituent_ranges).all(dim=1))
-            result &= outside.sum() == 0
+            packed = constituents.packed()
+            items = _outside(packed.values, self.constituent_ranges).nonzero().squeeze(1)
+            result[torch.searchsorted(packed.offsets, items, right=True) - 1] = False
         return result
-
-    def _constituents(self, table: Table) -> Ragged:
-        def place(item: int) -> str:
-            row = int(np.searchsorted(table.offsets, item, side="right")) - 1
-            return f"{row} (constituent {item - int(table.offsets[row])})"
-
-        items = int(table.offsets[-1])
-        _require_positive(table[f"{CONSTITUENTS}.pt"], place)
-        values = _matrix(self.constituent_names, table, items, place=place)
-        return Ragged(values=values, offsets=torch.from_numpy(table.offsets))
 
     def _parts(self, batch: Batch) -> tuple[Tensor | None, Ragged | None]:
         widths = (
@@ -207,37 +218,6 @@ def _object(features: tuple[str, ...], constituents: tuple[str, ...]) -> str:
     return owners.pop()
 
 
-def _matrix(
-    keys: tuple[str, ...], table: Table, length: int, *, place: Callable[[int], str]
-) -> Tensor:
-    """Compute features into the columns of one float32 matrix and refuse what is not finite."""
-    matrix = np.empty((length, len(keys)), dtype=np.float32)
-    for index, key in enumerate(keys):
-        values = CATALOGUE[key].compute(table)
-        with np.errstate(over="ignore"):
-            matrix[:, index] = values
-        bad = ~np.isfinite(matrix[:, index])
-        if bad.any():
-            first = int(np.flatnonzero(bad)[0])
-            msg = (
-                f"feature '{key}' is not finite for {int(bad.sum())} of {length}, first in row "
-                f"{place(first)}: {values[first]}, from {', '.join(CATALOGUE[key].needs)}"
-            )
-            raise DataError(msg)
-    return torch.from_numpy(matrix)
-
-
-def _require_positive(pt: NDArray[np.float64], place: Callable[[int], str]) -> None:
-    bad = ~(pt > 0)
-    if bad.any():
-        first = int(np.flatnonzero(bad)[0])
-        msg = (
-            f"{int(bad.sum())} of {len(pt)} constituents have no positive pt, first in row "
-            f"{place(first)}: {pt[first]} GeV; drop them when the ntuple is read"
-        )
-        raise DataError(msg)
-
-
 def _fit(keys: tuple[str, ...], transforms: nn.ModuleList, values: Tensor) -> None:
     chains = cast("Sequence[Chain]", transforms)
     for index, (key, chain) in enumerate(zip(keys, chains, strict=True)):
@@ -250,7 +230,10 @@ def _fit(keys: tuple[str, ...], transforms: nn.ModuleList, values: Tensor) -> No
 
 def _transformed(transforms: nn.ModuleList, values: Tensor) -> Tensor:
     columns = zip(transforms, values.unbind(dim=1), strict=True)
-    return torch.stack([chain(column) for chain, column in columns], dim=1)
+    found = [chain(column) for chain, column in columns]
+    if values.is_contiguous():
+        return torch.stack(found, dim=1)
+    return torch.stack(found).t()  # feature by feature in memory, as the values are
 
 
 def _quantiles(values: Tensor, levels: tuple[float, float]) -> Tensor:
@@ -261,5 +244,13 @@ def _quantiles(values: Tensor, levels: tuple[float, float]) -> Tensor:
     return torch.from_numpy(np.stack([low, high], axis=1))
 
 
-def _inside(values: Tensor, ranges: Tensor) -> Tensor:
-    return (values >= ranges[:, 0]) & (values <= ranges[:, 1])
+def _outside(values: Tensor, ranges: Tensor) -> Tensor:
+    """Flag rows with a value outside the range of its column, NaN included: (rows,)."""
+    outside = torch.zeros(len(values), dtype=torch.bool, device=values.device)
+    for column, (low, high) in zip(values.unbind(1), ranges.unbind(0), strict=True):
+        if values.is_cpu and len(values):  # a GPU would have to be waited for
+            smallest, largest = column.aminmax()
+            if low <= smallest and largest <= high:
+                continue
+        outside |= ~((column >= low) & (column <= high))
+    return outside

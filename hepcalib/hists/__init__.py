@@ -32,7 +32,19 @@ from hepcalib.hists.study import (
     pit,
     uncertainty_pair,
 )
-from hepcalib.hists.tagging import fill_score, score
+from hepcalib.hists.tagger_cost import fill_tagger_cost, tagger_cost
+from hepcalib.hists.tagging import fill_score, fill_sculpting, score, sculpting
+from hepcalib.hists.uncertain_tagging import (
+    CHANGES,
+    fill_logit_width,
+    fill_score_change,
+    fill_score_spread,
+    fill_width_ratio,
+    logit_width,
+    score_change,
+    score_spread,
+    width_ratio,
+)
 from hepcalib.hists.uncertainty import (
     fill_pull,
     fill_uncertainty,
@@ -43,6 +55,7 @@ from hepcalib.hists.uncertainty import (
 )
 
 __all__ = [
+    "CHANGES",
     "FEATURES",
     "FLAVOURS",
     "KINDS",
@@ -62,6 +75,7 @@ __all__ = [
     "fill_feature_input",
     "fill_feature_response",
     "fill_feature_uncertainty",
+    "fill_logit_width",
     "fill_measured_response",
     "fill_pit",
     "fill_predicted_density",
@@ -69,13 +83,19 @@ __all__ = [
     "fill_response",
     "fill_sampled_spectrum",
     "fill_score",
+    "fill_score_change",
+    "fill_score_spread",
+    "fill_sculpting",
     "fill_spectrum",
+    "fill_tagger_cost",
     "fill_uncertainty",
     "fill_uncertainty_pair",
     "fill_uncertainty_rapidity",
+    "fill_width_ratio",
     "flavour_bins",
     "from_json",
     "interval_probabilities",
+    "logit_width",
     "measured_response",
     "pit",
     "projections",
@@ -83,9 +103,14 @@ __all__ = [
     "response",
     "sampled_spectra",
     "score",
+    "score_change",
+    "score_spread",
+    "sculpting",
     "spectrum",
+    "tagger_cost",
     "to_json",
     "uncertainty",
     "uncertainty_pair",
     "uncertainty_rapidity",
+    "width_ratio",
 ]

@@ -75,6 +75,9 @@ FLAVOURS: Mapping[int, str] = {
 VARIABLES: Mapping[str, Variable] = {
     "true_energy": Variable(r"$E_\mathrm{dep}$ [GeV]", _ENERGY, "log"),
     "calibrated_energy": Variable(r"$E_\mathrm{cal}$ [GeV]", _ENERGY, "log"),
+    "true_sum": Variable(
+        r"$\sum E_\mathrm{dep}$ of the clusters of an event [GeV]", _ENERGY, "log"
+    ),
     "rapidity": Variable(r"Rapidity $y$", _steps(-2.5, 2.5, 50)),
     "true_pt": Variable(r"Particle-level jet $p_\mathrm{T}$ [GeV]", _PT, "log"),
     "true_mass": Variable(
@@ -107,19 +110,25 @@ def category_axis(name: str, categories: Sequence[str], *, label: str) -> hist.a
     return hist.axis.StrCategory(names, name=name, label=label, overflow=False)
 
 
-def variable_axis(name: str) -> hist.axis.Variable:
+def variable_axis(name: str, *, edges: Sequence[float] | None = None) -> hist.axis.Variable:
     """Return the axis of one of `VARIABLES`; its metadata is "linear" or "log".
 
+    Args:
+        name: Name of the variable.
+        edges: Other bin edges than its own, rising.
+
     Raises:
-        ConfigError: if the variable is unknown.
+        ConfigError: if the variable is unknown, or the edges do not rise.
     """
     if name not in VARIABLES:
         msg = f"unknown variable {name!r}. {suggestion(name, VARIABLES)}"
         raise ConfigError(msg)
     variable = VARIABLES[name]
-    return hist.axis.Variable(
-        variable.edges, name=name, label=variable.label, metadata=variable.spacing
-    )
+    chosen = np.asarray(variable.edges if edges is None else edges, dtype=np.float64)
+    if chosen.ndim != 1 or chosen.size < 2 or not (np.diff(chosen) > 0.0).all():
+        msg = f"bins of '{name}': edges {chosen.tolist()}; needed: at least two, in ascending order"
+        raise ConfigError(msg)
+    return hist.axis.Variable(chosen, name=name, label=variable.label, metadata=variable.spacing)
 
 
 def flavour_bins(codes: ArrayLike) -> Floats:

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Measured", "fill_response", "fill_spectrum", "response", "spectrum"]
 
-Measured: TypeAlias = Literal["energy", "pt", "mass", "jet_energy"]
+Measured: TypeAlias = Literal["energy", "sum", "pt", "mass", "jet_energy"]
 
 _RESPONSE_EDGES = np.geomspace(0.02, 50.0, 601)  # 1.3 % wide
 _SPECTRUM_EDGES = {"energy": np.geomspace(0.1, 3000.0, 61), "pt": np.geomspace(20.0, 2000.0, 61)}
 _RATIO = {
     "energy": r"$E\,/\,E_\mathrm{dep}$",
+    "sum": r"$\sum E\,/\,\sum E_\mathrm{dep}$",
     "pt": r"$p_\mathrm{T}\,/\,p_\mathrm{T}^\mathrm{true}$",
     "mass": r"$m\,/\,m^\mathrm{true}$",
     "jet_energy": r"$E\,/\,E^\mathrm{true}$",
@@ -36,7 +37,8 @@ def response(variable: str, *, scales: Sequence[str], quantity: Measured = "ener
     Args:
         variable: One of `VARIABLES`.
         scales: Names of the scales, such as EM, LCW, BNN.
-        quantity: What is measured: the energy of clusters, or "pt", "mass" or "jet_energy".
+        quantity: What is measured: the energy of clusters or the sum of those of an event, or
+            "pt", "mass" or "jet_energy".
 
     Returns:
         Axes scale, `variable`, response (600 bins 0.02-50, each 1.3 % wide).

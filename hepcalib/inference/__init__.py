@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from hepcalib.inference.blocks import block_limit, streamed
 from hepcalib.inference.densities import Mixtures, mixtures
 from hepcalib.inference.handles import Handle, loads, resident
+from hepcalib.inference.precision import PRECISIONS, evaluation
 from hepcalib.inference.prediction import RESPONSE_FIELDS, TAGGER_FIELDS, predict
+from hepcalib.inference.sharing import Sharing
+from hepcalib.inference.tagging import DecorrelatedTagger, Tagger, tag
+from hepcalib.inference.wrapper import RaggedWrapper
 from hepcalib.training.devices import set_threads
 
 __all__ = [
+    "PRECISIONS",
     "RESPONSE_FIELDS",
     "TAGGER_FIELDS",
+    "DecorrelatedTagger",
     "Handle",
     "Mixtures",
+    "RaggedWrapper",
+    "Sharing",
+    "Tagger",
+    "block_limit",
+    "evaluation",
     "loads",
     "mixtures",
     "predict",
     "resident",
     "set_threads",
+    "streamed",
+    "tag",
 ]

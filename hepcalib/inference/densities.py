@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from hepcalib.calibration import uncertainty
-from hepcalib.calibration.components import components
 from hepcalib.exceptions import ConfigError
 from hepcalib.inference.handles import RUNNING, resident
 from hepcalib.inference.prediction import placed
 from hepcalib.models import LogNormalHead, LogNormalMixtureHead
+from hepcalib.models.components import components
 from hepcalib.training.devices import thread_count
 
 if TYPE_CHECKING:

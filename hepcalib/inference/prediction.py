@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,10 @@ import torch
 from hepcalib.calibration import location, response, uncertainty
 from hepcalib.exceptions import ConfigError, DataError, ShapeError
 from hepcalib.features.table import Table, objects_per_event
+from hepcalib.inference.blocks import block_limit, streamed
 from hepcalib.inference.handles import RUNNING, resident
+from hepcalib.inference.precision import evaluation
+from hepcalib.inference.sharing import Sharing
 from hepcalib.ntuples import quantities
 from hepcalib.training.devices import thread_count
 
@@ -23,11 +26,12 @@ if TYPE_CHECKING:
     import awkward as ak
     from numpy.typing import NDArray
     from torch import Tensor
-    from torch.distributions import Distribution
+    from torch.distributions import Bernoulli, Distribution
 
     from hepcalib.batch import Batch
     from hepcalib.bundles import Bundle
     from hepcalib.inference.handles import Handle
+    from hepcalib.inference.precision import Members
 
 __all__ = [
     "RESPONSE_FIELDS",
@@ -49,11 +53,15 @@ RESPONSE_FIELDS = (
     "interval_high",
     "in_range",
 )
-TAGGER_FIELDS = ("score", "score_stat", "in_range")
+TAGGER_FIELDS = ("score", "score_stat", "logit_mean", "logit_stat", "in_range")
 
-# Objects in a block, and objects plus constituents in one of a set model, which divides it further.
-# Measured on one CPU thread: 1000 and 2000 are up to 45 and 40 % slower, and more gains nothing.
-_BLOCK_OBJECTS, _BLOCK_CONSTITUENTS = 4_096, 100_000
+# Objects in a block of models without constituents. Measured on one CPU thread: 1000 and 2000 are
+# up to 45 and 40 % slower, and more gains nothing.
+_BLOCK_OBJECTS = 4_096
+
+# Objects plus constituents whose features are on the host at a time; a GPU takes several blocks of
+# them in a turn.
+_HOST_LIMIT = 4_194_304
 
 
 def predict(
@@ -64,6 +72,9 @@ def predict(
     threads: int | None = None,
     block: int | None = None,
     where: str = "",
+    precision: str = "float32",
+    compile: bool = False,
+    sharing: Sharing = Sharing(),  # noqa: B008 - immutable
 ) -> ak.Array:
     r"""Apply a trained model to clusters or jets.
 
@@ -77,7 +88,8 @@ def predict(
     R), `target_mean`, `target_sigma_stat`, `target_sigma_syst`, `target_sigma_tot` (of the trained
     variable), `interval_low`, `interval_high` (68.27 % interval of R) and `in_range`. The
     calibrated energy is raw / response. For a tagger: `score` (mean over the members),
-    `score_stat` (their spread) and `in_range`.
+    `score_stat` (their spread), `logit_mean` and `logit_stat` (the same of the logit of the score)
+    and `in_range`.
 
     A result depends neither on the other objects nor on the size of the blocks (to rounding,
     1e-5). A model given as handle or path is loaded once per process and device.
@@ -90,9 +102,14 @@ def predict(
             `events * var * {...}`.
         device: "auto" (a GPU where there is one), "cpu" or "cuda".
         threads: CPU threads of this call; None leaves the setting of the process.
-        block: Largest number of objects, for set models plus their constituents, at a time; None
-            for 4096 and 100,000. Halved when a GPU runs out of memory.
+        block: Largest number of objects, for models of constituents plus these, at a time; None
+            chooses it. Halved when a GPU runs out of memory.
         where: What the columns are, such as file and entries; begins the message of an error.
+        precision: "float32" or "bfloat16", in which products of matrices are faster and have three
+            digits.
+        compile: Whether to compile the model for this machine, which takes up to minutes once per
+            process.
+        sharing: How many processes may compute on the same GPU at a time.
 
     Returns:
         Record array with the structure of `columns`, float64 and bool.
@@ -101,7 +118,7 @@ def predict(
         BundleError: if the bundle cannot be read or is not the one of the handle.
         DataError: if a column is missing, an input or a result is not finite.
         ShapeError: if columns have different lengths.
-        ConfigError: if device, threads or block are not possible.
+        ConfigError: if device, threads, block or precision are not possible.
     """
     import awkward as ak
 
@@ -109,11 +126,12 @@ def predict(
         msg = f"block is {block}; needed: at least 1"
         raise ConfigError(msg)
     loaded = resident(bundle, device=device)
+    members = evaluation(loaded.model, precision=precision, compile=compile)
     with placed(where):
         counts = objects_per_event(columns)
-        batch, measured = loaded.inputs.extract(columns), _measured(loaded, columns)
+        table, measured = loaded.inputs.table(columns), _measured(loaded, columns)
         with RUNNING, thread_count(threads), torch.inference_mode():
-            predicted = _in_blocks(loaded, batch, measured, block)
+            predicted = _in_blocks(loaded, members, table, measured, block=block, sharing=sharing)
         _require_finite(predicted)
     record = ak.zip(predicted, depth_limit=1)
     return record if counts is None else ak.unflatten(record, counts)
@@ -148,42 +166,42 @@ def _measured(bundle: Bundle, columns: Any) -> Tensor:
 
 
 def _in_blocks(
-    bundle: Bundle, batch: Batch, measured: Tensor, block: int | None
+    bundle: Bundle,
+    members: Members,
+    table: Table,
+    measured: Tensor,
+    *,
+    block: int | None,
+    sharing: Sharing,
 ) -> dict[str, NDArray[Any]]:
-    """Predict consecutive rows together, as many as the limit allows and at least one."""
+    """Predict consecutive rows together, as many as the limits allow and at least one.
+
+    Features are computed for as many rows as a GPU takes in a turn; meanwhile it is free.
+    """
     names = RESPONSE_FIELDS if bundle.spec.kind == "response" else TAGGER_FIELDS
-    edges, limit = torch.arange(batch.rows + 1), block or _BLOCK_OBJECTS
-    if batch.constituents is not None:
-        edges, limit = edges + batch.constituents.offsets, block or _BLOCK_CONSTITUENTS
-    parts: list[dict[str, Tensor]] = []
-    start = 0
-    while start < batch.rows:
-        end = int(torch.searchsorted(edges, edges[start] + limit, right=True)) - 1
-        stop = max(end, start + 1)
-        try:
-            rows = slice(start, stop)
-            parts.append(_predicted(bundle, batch.select(rows), measured[rows]))
-        except torch.OutOfMemoryError:
-            if stop == start + 1:
-                raise
-            limit = int(edges[stop] - edges[start]) // 2
-            torch.cuda.empty_cache()
-            continue
-        start = stop
-    empty = {name: np.empty(0, dtype=bool if name == "in_range" else np.float64) for name in names}
-    return {
-        name: np.concatenate([empty[name], *(part[name].cpu().numpy() for part in parts)])
-        for name in names
-    }
-
-
-def _predicted(bundle: Bundle, raw: Batch, measured: Tensor) -> dict[str, Tensor]:
+    parts = [{name: np.empty(0, bool if name == "in_range" else np.float64) for name in names}]
     device = next(bundle.model.parameters()).device
-    raw, measured = raw.to(device), measured.to(device)
-    members = bundle.model.members(bundle.inputs(raw))
-    response_of = functools.partial(_response, bundle, measured=measured)
-    fields = response_of(members) if bundle.spec.kind == "response" else _score(members)
-    return {**fields, "in_range": bundle.inputs.in_range(raw)}
+    limit = block or (block_limit(device) if bundle.inputs.constituent_names else _BLOCK_OBJECTS)
+    for rows in table.blocks(limit if device.type == "cpu" else max(limit, _HOST_LIMIT)):
+        raw = bundle.inputs.extract_rows(table.part(rows), order="F")
+        evaluate = functools.partial(_predicted, bundle, members, measured=measured[rows])
+        with sharing.turn(device):
+            parts.append(streamed(evaluate, raw, device=device, limit=limit))
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+def _predicted(
+    bundle: Bundle, members: Members, raw: Batch, rows: slice, *, measured: Tensor
+) -> dict[str, Tensor]:
+    # First of all: what counts objects outside makes the host wait, but not for the model.
+    in_range = bundle.inputs.in_range(raw)
+    found = members(bundle.inputs(raw))
+    fields = (
+        _response(bundle, found, measured[rows].to(in_range.device))
+        if bundle.spec.kind == "response"
+        else _score(found)
+    )
+    return {**fields, "in_range": in_range}
 
 
 def _response(bundle: Bundle, members: Distribution, measured: Tensor) -> dict[str, Tensor]:
@@ -209,8 +227,13 @@ def _response(bundle: Bundle, members: Distribution, measured: Tensor) -> dict[s
 
 
 def _score(members: Distribution) -> dict[str, Tensor]:
-    scores = members.mean.double()
-    return {"score": scores.mean(dim=0), "score_stat": scores.std(dim=0, correction=0)}
+    scores, logits = members.mean.double(), cast("Bernoulli", members).logits.double()
+    return {
+        "score": scores.mean(dim=0),
+        "score_stat": scores.std(dim=0, correction=0),
+        "logit_mean": logits.mean(dim=0),
+        "logit_stat": logits.std(dim=0, correction=0),
+    }
 
 
 def _require_finite(predicted: dict[str, NDArray[Any]]) -> None:

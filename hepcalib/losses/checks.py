@@ -11,7 +11,7 @@ from hepcalib.exceptions import DataError, ShapeError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["check_input"]
+__all__ = ["check_input", "columns_of"]
 
 
 def check_input(penalty: str, score: Tensor, nuisance: Tensor, weight: Tensor | None) -> None:
@@ -45,6 +45,11 @@ def check_input(penalty: str, score: Tensor, nuisance: Tensor, weight: Tensor | 
             _refuse(~torch.isfinite(values), values, f"{penalty}: {name} is not finite")
     if weight is not None:
         _refuse(weight < 0, weight, f"{penalty}: weight is negative (weights must be at least 0)")
+
+
+def columns_of(nuisance: Tensor) -> Tensor:
+    """Return one or several nuisances side by side, (n,) or (n, variables) -> (n, variables)."""
+    return nuisance.unsqueeze(1) if nuisance.ndim == 1 else nuisance
 
 
 def _refuse(bad: Tensor, values: Tensor, problem: str) -> None:

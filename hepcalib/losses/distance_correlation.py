@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from hepcalib.exceptions import DataError
+from hepcalib.exceptions import ConfigError, DataError
+from hepcalib.losses.abcd_closure import abcd_closure
 from hepcalib.losses.checks import check_input
 from hepcalib.losses.pair_sums import pair_sums
 
@@ -20,7 +22,12 @@ _ROUNDING = 1e-12  # a distance variance below this fraction of 2 Var counts as 
 
 
 def distance_correlation(
-    score: Tensor, nuisance: Tensor, *, weight: Tensor | None = None, unbiased: bool = False
+    score: Tensor,
+    nuisance: Tensor,
+    *,
+    weight: Tensor | None = None,
+    unbiased: bool = False,
+    tail: float = 0.0,
 ) -> Tensor:
     r"""Squared distance correlation; in the limit of many entries 0 for independent pairs only.
 
@@ -42,7 +49,8 @@ def distance_correlation(
     form (sgn(0) = 0 at ties), which cannot be differentiated again.
 
     No root of dCov^2 is taken: its gradient would diverge at independence. A small value is no
-    certificate of a flat background efficiency.
+    certificate of a flat background efficiency: jets of high score are too few to matter. `tail`
+    adds that many times `abcd_closure`, in which they do.
 
     Reference: DisCo, arXiv:2001.05310; distance covariance arXiv:0803.4101, U-centring
     arXiv:1310.2926.
@@ -54,25 +62,30 @@ def distance_correlation(
         weight: Event weights of any scale, not negative; constants to the gradient. In the
             V-statistic, integers mean replication.
         unbiased: Whether to use the U-statistic.
+        tail: Factor of the tail term, at random cuts of torch's generator; 0 for none.
 
     Shapes:
         score: (n,); nuisance: (n,) or (n, variables); weight: (n,) -> scalar
 
     Returns:
-        The squared distance correlation in the dtype of score. Where it is not defined it is 0
-        with gradient 0: fewer than two (U-statistic: four) entries of positive weight, or a
-        constant score or nuisance (U-statistic: constant but for one entry).
+        The squared distance correlation, plus the tail term, in the dtype of score. Where it is not
+        defined it is 0 with gradient 0: fewer than two (U-statistic: four) entries of positive
+        weight, or a constant score or nuisance (U-statistic: constant but for one entry).
 
     Raises:
+        ConfigError: if tail is negative or not finite.
         ShapeError: if the lengths differ or a shape is wrong.
         DataError: if a value is not finite, a weight is negative, or, in the U-statistic, one entry
             has half of all weight or more.
     """
+    if not 0.0 <= tail < math.inf:
+        msg = f"distance_correlation: tail is {tail}; needed: at least 0 and finite"
+        raise ConfigError(msg)
     check_input("distance_correlation", score, nuisance, weight)
-    value: Tensor = _DistanceCorrelation.apply(  # type: ignore[no-untyped-call]
+    value: Tensor = _DistanceCorrelation.apply(  # type: ignore[no-untyped-call]  # torch does not annotate it
         score, nuisance, weight, unbiased
     )
-    return value
+    return value + tail * abcd_closure(score, nuisance, weight=weight) if tail else value
 
 
 class _DistanceCorrelation(torch.autograd.Function):

@@ -6,37 +6,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hepcalib.exceptions import ShapeError
+from hepcalib.exceptions import ConfigError
 from hepcalib.metrics.counts import Counts, Floats, centres, divide, edges
 from hepcalib.metrics.cuts import cut_at, efficiency_and_error, labelled, passing
+from hepcalib.metrics.divergence import Convention, Jsd, jsd
 from hepcalib.metrics.tagging import Rejection, rejection_at
 
 if TYPE_CHECKING:
     from hist import Hist
 
-__all__ = [
-    "Decorrelation",
-    "Jsd",
-    "MassSplit",
-    "decorrelation",
-    "jsd",
-    "jsd_limit",
-    "mass_split",
-]
-
-
-class Jsd(NamedTuple):
-    """Jensen-Shannon divergence [bits] of two samples, and what statistics alone would give."""
-
-    jsd: float
-    jsd_error: float
-    one_over: float
-    one_over_error: float
-    limit: float  # expected for independent samples of this size
-    one_over_limit: float
-    bins: int  # populated ones
-    passed_entries: float
-    failed_entries: float
+__all__ = ["Decorrelation", "MassSplit", "decorrelation", "in_bins", "mass_split", "split_by"]
 
 
 class MassSplit(NamedTuple):
@@ -67,105 +46,34 @@ class Decorrelation(NamedTuple):
     jsd: Jsd
 
 
-def jsd(passed: Counts, failed: Counts) -> Jsd:
-    r"""Jensen-Shannon divergence of two binned samples in bits: 0 if identical, 1 if disjoint.
-
-    .. math:: JSD = [KL(P \| Q) + KL(F \| Q)] / 2, \quad Q = (P + F) / 2
-
-    With L the limit of `jsd_limit`, the variance is the first-order one,
-    :math:`Var_P(\log_2(P/Q)/2)/n_P` plus the same of F, less its bias :math:`2 L^2/(B-1)`; it is at
-    least that much, the variance for independent samples. With fewer than about ten jets per bin
-    it is up to 40 % too small. The value is not corrected for L.
-
-    Reference: arXiv:2001.05310.
-
-    Args:
-        passed: Mass of the jets that pass (bins,).
-        failed: Mass of the jets that fail (bins,).
-
-    Returns:
-        NaN if either is empty. Bins with a negative sum of weights count as empty.
-
-    Raises:
-        ShapeError: if the numbers of bins differ.
-    """
-    limit, bins = jsd_limit(passed, failed), _populated(passed, failed)
-    sizes = (passed.entries, failed.entries)
-    if min(sizes) <= 0.0:
-        return Jsd(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, bins, *sizes)
-    shares = [np.clip(part.values, 0.0, None) for part in (passed, failed)]
-    shares = [share / share.sum() for share in shares]
-    middle = 0.5 * (shares[0] + shares[1])
-    value = first_order = 0.0
-    for share, size in zip(shares, sizes, strict=True):
-        ratio = np.where(share > 0.0, divide(share, middle), 1.0)  # 0 log 0 = 0
-        term = 0.5 * np.log2(ratio)
-        mean = float(share @ term)
-        value += mean
-        first_order += (float(share @ term**2) - mean**2) / size
-    floor = 2.0 * limit**2 / max(bins - 1, 1)
-    error = float(np.sqrt(max(first_order - floor, floor)))
-    return Jsd(
-        jsd=value,
-        jsd_error=error,
-        one_over=float(divide(1.0, value)),
-        one_over_error=float(divide(error, value**2)),
-        limit=limit,
-        one_over_limit=float(divide(1.0, limit)),
-        bins=bins,
-        passed_entries=passed.entries,
-        failed_entries=failed.entries,
-    )
-
-
-def jsd_limit(passed: Counts, failed: Counts) -> float:
-    r"""Expected divergence [bits] of two independent samples of the same distribution.
-
-    .. math:: E[JSD] = \frac{B - 1}{8 \ln 2} (1 / n_P + 1 / n_F)
-
-    with B populated bins and effective numbers of entries.
-
-    Args:
-        passed: One sample (bins,).
-        failed: The other (bins,).
-
-    Returns:
-        NaN if either is empty.
-
-    Raises:
-        ShapeError: if the numbers of bins differ.
-    """
-    if passed.values.shape != failed.values.shape:
-        msg = (
-            f"the samples have {passed.values.shape} and {failed.values.shape} bins; "
-            "they must have the same bins."
-        )
-        raise ShapeError(msg)
-    if min(passed.entries, failed.entries) <= 0.0:
-        return float("nan")
-    inverse = 1.0 / passed.entries + 1.0 / failed.entries
-    return float(max(_populated(passed, failed) - 1, 0) / (8.0 * np.log(2.0)) * inverse)
-
-
 def decorrelation(
-    histogram: Hist[Any], *, signal_efficiency: float = 0.5
+    histogram: Hist[Any],
+    *,
+    signal_efficiency: float = 0.5,
+    convention: Convention = Convention(),  # noqa: B008 - immutable
 ) -> dict[str, Decorrelation]:
     """Rejection of each tagger, and divergence of the background mass that passes and fails.
 
-    The divergence is taken between the axis' ends (50-300 GeV in bins of 5 GeV), the rejection
-    from all jets, outside that range too.
+    The divergence is taken in the bins of the convention, the rejection from all jets, outside that
+    range too.
 
     Args:
         histogram: What `hists.score("mass", ...)` returned, filled.
         signal_efficiency: Efficiency of the cut, in (0, 1).
+        convention: Definition of the divergence.
+
+    Raises:
+        ConfigError: if the bins of the convention are not sums of those of the histogram.
     """
     results = {}
     for tagger, signal, background in labelled(histogram):
-        passed, failed = _split(signal, background, signal_efficiency)
+        binned = in_bins(background, edges(histogram.axes[3]), convention)
+        passed, failed = split_by(signal.sum(1), binned, signal_efficiency)
         rejection = rejection_at(
             signal.sum(1), background.sum(1), signal_efficiency=signal_efficiency
         )
-        results[tagger] = Decorrelation(tagger, rejection, jsd(passed, failed))
+        found = jsd(passed, failed, base=convention.base, against=convention.against)
+        results[tagger] = Decorrelation(tagger, rejection, found)
     return results
 
 
@@ -182,8 +90,9 @@ def mass_split(histogram: Hist[Any], *, signal_efficiency: float = 0.5) -> dict[
     axis = histogram.axes[3]
     results = {}
     for tagger, signal, background in labelled(histogram):
-        passed, failed = _split(signal, background, signal_efficiency)
-        inclusive = background.sum(0).at(slice(1, -1))
+        inside = background.at((slice(None), slice(1, -1)))
+        passed, failed = split_by(signal.sum(1), inside, signal_efficiency)
+        inclusive = inside.sum(0)
         densities = [_density(part, edges(axis)) for part in (inclusive, passed, failed)]
         ratios = [_ratio(part, inclusive) for part in (passed, failed)]
         results[tagger] = MassSplit(
@@ -206,18 +115,46 @@ def mass_split(histogram: Hist[Any], *, signal_efficiency: float = 0.5) -> dict[
     return results
 
 
-def _populated(passed: Counts, failed: Counts) -> int:
-    return int(np.count_nonzero((passed.values > 0.0) | (failed.values > 0.0)))
+def in_bins(counts: Counts, at: Floats, convention: Convention) -> Counts:
+    """Return counts (scores, bins) in the bins of a convention.
+
+    Args:
+        counts: Scores against the mass with its flow bins (scores, bins + 2).
+        at: Bin edges of the mass (bins + 1,) [GeV].
+        convention: Definition of the divergence.
+
+    Raises:
+        ConfigError: if its bins are not sums of these.
+    """
+    bins = max(int(convention.bins), 1)
+    wanted = np.linspace(convention.low, convention.high, bins + 1)
+    places = np.clip(np.searchsorted(at, wanted - 1e-6), 0, at.size - 1)
+    exact = np.allclose(at[places], wanted, rtol=0.0, atol=1e-6)
+    if convention.bins < 2 or not exact or not convention.low < convention.high:
+        msg = (
+            f"divergence: {convention.bins} bins from {convention.low:g} to {convention.high:g} "
+            f"GeV; needed: at least 2, with edges among {at[0]:g}, {at[1]:g}, ... {at[-1]:g} GeV"
+        )
+        raise ConfigError(msg)
+    columns = slice(places[0] + 1, places[-1] + 1)
+    starts = places[:-1] - places[0]
+    inside = counts.at((slice(None), columns))
+    return Counts(*(np.add.reduceat(part, starts, axis=1) for part in inside))
 
 
-def _split(signal: Counts, background: Counts, efficiency: float) -> tuple[Counts, Counts]:
-    """Return the background (bins,) that passes and that fails; both empty without signal."""
-    inside = background.at((slice(None), slice(1, -1)))
-    cut = cut_at(signal.sum(1), efficiency)
+def split_by(signal: Counts, background: Counts, efficiency: float) -> tuple[Counts, Counts]:
+    """Return the background (bins,) that passes and that fails; both empty without signal.
+
+    Args:
+        signal: Scores of the signal (scores,).
+        background: Scores against the mass (scores, bins).
+        efficiency: Efficiency of the cut for the signal, in (0, 1).
+    """
+    cut = cut_at(signal, efficiency)
     if cut is None:
-        nothing = np.zeros(inside.values.shape[1])
+        nothing = np.zeros(background.values.shape[1])
         return Counts(nothing, nothing), Counts(nothing, nothing)
-    passed, everything = passing(inside, cut), inside.sum(0)
+    passed, everything = passing(background, cut), background.sum(0)
     failed = Counts(everything.values - passed.values, everything.variances - passed.variances)
     return passed, failed
 

@@ -123,9 +123,12 @@ class Bayesian(Model):
         """Fit what the model within does not learn by descent."""
         self.model.finish(training, held_out)
 
-    def regulariser(self, predicted: Any, target: Tensor, *, rows: int) -> Tensor:
+    def regulariser(
+        self, predicted: Any, target: Tensor, *, rows: int, weight: Tensor | None = None
+    ) -> Tensor:
         """Return the divergence of the weights from their prior, shared out over the rows."""
-        return self.kl() / rows + self.model.regulariser(predicted, target, rows=rows)
+        own = self.model.regulariser(predicted, target, rows=rows, weight=weight)
+        return self.kl() / rows + own
 
     def member_outputs(self, batch: Batch) -> Tensor:
         """Return the raw outputs of each weight draw, (draws, rows, head.outputs).

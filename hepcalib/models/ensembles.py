@@ -14,6 +14,8 @@ from hepcalib.models.stacking import stacked_outputs
 from hepcalib.models.wrapping import keyed_generator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
     from torch.distributions import Distribution
 
@@ -29,9 +31,9 @@ class DeepEnsemble(Model):
 
     .. math:: loss = -\frac{1}{M B} \sum_{m b} \ln p(y_b | x_b, \theta_m)
 
-    The parameters of the members are stacked, (members, ...) each, and all members see the same
-    batches. In training, the gradient of each member is M times that of this mean: the one it has
-    when trained alone, so that no option of the training depends on the number of members.
+    Parameters and buffers of the members are stacked, (members, ...) each, and all members see the
+    same batches. In training, the gradient of each member is M times that of this mean: the one it
+    has when trained alone, so that no option of the training depends on the number of members.
 
     ``forward`` and ``members`` give one distribution per member and row, in training and in
     evaluation; ``outputs`` are those of the first member, since a mean of the raw outputs of
@@ -53,8 +55,10 @@ class DeepEnsemble(Model):
         super().__init__()
         _check(model, members, seed, where=type(self).__name__)
         self.size, self.seed = members, seed
-        states = [_first_parameters(model, seed, member) for member in range(members)]
-        self.names = tuple(states[0])
+        fresh = [_fresh(model, seed, member) for member in range(members)]
+        states = [_of_type(network.named_parameters(), model) for network in fresh]
+        buffers = [_of_type(network.named_buffers(), model) for network in fresh]
+        self.names, self.buffer_names = tuple(states[0]), tuple(buffers[0])
         # Not in `members`, which is a method.
         self.networks = nn.ParameterDict(
             {
@@ -62,7 +66,11 @@ class DeepEnsemble(Model):
                 for name in self.names
             }
         )
-        self.model = _without_parameters(model)
+        self.statistics = nn.Module()
+        for name in self.buffer_names:
+            stacked = torch.stack([state[name] for state in buffers])
+            self.statistics.register_buffer(_key(name), stacked)
+        self.model = _without_values(model)
         self.head = self.model.head
 
     @property
@@ -81,11 +89,12 @@ class DeepEnsemble(Model):
     def outputs(self, batch: Batch) -> Tensor:
         """Return the raw outputs of the first member, (rows, head.outputs)."""
         first = {name: value[:1] for name, value in self.stacked().items()}
-        return stacked_outputs(self.model, first, batch)[0]
+        buffers = {name: value[:1] for name, value in self.stacked_buffers().items()}
+        return stacked_outputs(self.model, first, batch, buffers=buffers)[0]
 
     def member_outputs(self, batch: Batch) -> Tensor:
         """Return the raw outputs of all members, (members, rows, head.outputs)."""
-        return stacked_outputs(self.model, self.stacked(), batch)
+        return stacked_outputs(self.model, self.stacked(), batch, buffers=self.stacked_buffers())
 
     def stacked(self) -> dict[str, Tensor]:
         """Return the parameters of all members, (members, ...), by their names in the model.
@@ -100,6 +109,13 @@ class DeepEnsemble(Model):
             name: value + (self.size - 1) * (value - value.detach())
             for name, value in values.items()
         }
+
+    def stacked_buffers(self) -> dict[str, Tensor]:
+        """Return the buffers of all members, (members, ...), by their names in the model.
+
+        Running values of a normalisation are buffers: each member has its own.
+        """
+        return {name: self.statistics.get_buffer(_key(name)) for name in self.buffer_names}
 
 
 def _check(model: Model, members: float, seed: float, *, where: str) -> None:
@@ -122,26 +138,35 @@ def _check(model: Model, members: float, seed: float, *, where: str) -> None:
 
 
 def _key(name: str) -> str:
-    """Return the name of a parameter as a ParameterDict allows it."""
+    """Return the name of a parameter or buffer as one of a module may be."""
     return name.replace(".", "__")
 
 
-def _first_parameters(model: Model, seed: int, member: int) -> dict[str, Tensor]:
-    """Return the parameters of a new model of the same constructor keywords."""
+def _fresh(model: Model, seed: int, member: int) -> Model:
+    """Return a new model of the same constructor keywords."""
     keywords = model.config
     if "head" in keywords:
         keywords = {**keywords, "head": copy.deepcopy(model.head)}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.set_state(keyed_generator(seed, member).get_state())
-        fresh = type(model)(**keywords)
+        return type(model)(**keywords)
+
+
+def _of_type(values: Iterable[tuple[str, Tensor]], model: Model) -> dict[str, Tensor]:
+    """Return the values where those of the model are, floats in its type."""
     like = next(model.parameters())
-    return {name: value.detach().to(like) for name, value in fresh.named_parameters()}
+    return {
+        name: value.detach().to(like.device, like.dtype if value.is_floating_point() else None)
+        for name, value in values
+    }
 
 
-def _without_parameters(model: Model) -> Model:
-    """Return a copy with the layers and the buffers of a model only."""
+def _without_values(model: Model) -> Model:
+    """Return a copy with the layers of a model only."""
     bare = copy.deepcopy(model)
     for module in bare.modules():
         for name, _ in list(module.named_parameters(recurse=False)):
             module.register_parameter(name, None)
+        for name, _ in list(module.named_buffers(recurse=False)):
+            module.register_buffer(name, None)
     return bare

@@ -163,12 +163,15 @@ class Evidential(Wrapper):
             "nodes": self.nodes,
         }
 
-    def regulariser(self, predicted: Any, target: Tensor, *, rows: int) -> Tensor:
+    def regulariser(
+        self, predicted: Any, target: Tensor, *, rows: int, weight: Tensor | None = None
+    ) -> Tensor:
         """Return the evidence claimed where the prediction is wrong, and the model's own term."""
         error = (target - predicted.loc).abs() / self.scale
         evidence = 2.0 * predicted.nu + 1.0 + predicted.excess
-        own: Tensor = self.regularisation * (error * evidence).mean()
-        return own + super().regulariser(predicted, target, rows=rows)
+        claimed = error * evidence if weight is None else weight * error * evidence
+        own: Tensor = self.regularisation * claimed.mean()
+        return own + super().regulariser(predicted, target, rows=rows, weight=weight)
 
     def members(self, batch: Batch) -> Normal:
         """Return the normal distributions of the prediction, batch shape (2 * nodes^2, rows)."""

@@ -149,10 +149,18 @@ class GaussianAnsatz(Model):
         loss = self.loss(predicted, target, weight)
         return loss if weight is None else loss * weight
 
-    def regulariser(self, predicted: AnsatzEstimate, target: Tensor, *, rows: int) -> Tensor:
-        """Return the penalty on D, d_penalty times the mean of |D|."""
+    def regulariser(
+        self,
+        predicted: AnsatzEstimate,
+        target: Tensor,
+        *,
+        rows: int,
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """Return the penalty on D, d_penalty times the weighted mean of |D|."""
         del target, rows
-        return self.d_penalty * predicted.d.abs().mean()
+        size = predicted.d.abs()
+        return self.d_penalty * (size if weight is None else size * weight).mean()
 
     def finish(self, training: Labelled, held_out: Labelled) -> None:
         """Refuse a best state from within the warm-up, when D was still part of T.

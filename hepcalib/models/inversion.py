@@ -256,9 +256,11 @@ class GeneralisedInversion(Model):
         below = pinball(fixed - lower, probability=tail)
         return central + below + pinball(fixed + upper, probability=1.0 - tail)
 
-    def regulariser(self, predicted: Any, target: Tensor, *, rows: int) -> Tensor:
+    def regulariser(
+        self, predicted: Any, target: Tensor, *, rows: int, weight: Tensor | None = None
+    ) -> Tensor:
         """Return that of the wrapped model."""
-        return self.model.regulariser(predicted, target, rows=rows)
+        return self.model.regulariser(predicted, target, rows=rows, weight=weight)
 
     def _split(self, batch: Batch) -> tuple[Batch, Tensor]:
         """Return the batch without the measured feature, and that feature (rows,)."""

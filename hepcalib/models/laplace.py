@@ -100,10 +100,12 @@ class Laplace(Wrapper):
             "seed": self.seed,
         }
 
-    def regulariser(self, predicted: Any, target: Tensor, *, rows: int) -> Tensor:
+    def regulariser(
+        self, predicted: Any, target: Tensor, *, rows: int, weight: Tensor | None = None
+    ) -> Tensor:
         """Return minus ln of the prior over the number of rows, and the model's own term."""
         own = 0.5 * self.prior_precision / rows * self._weights().square().sum()
-        return own + super().regulariser(predicted, target, rows=rows)
+        return own + super().regulariser(predicted, target, rows=rows, weight=weight)
 
     @torch.no_grad()
     def finish(self, training: Labelled, held_out: Labelled) -> None:

@@ -116,7 +116,7 @@ def local_reparametrisation(
         x: (rows, inputs); weight, log_variance: (outputs, inputs); bias: (outputs,);
         noise: (rows, outputs) -> (rows, outputs)
     """
-    drawn: Tensor = _LocalReparametrisation.apply(  # type: ignore[no-untyped-call]
+    drawn: Tensor = _LocalReparametrisation.apply(  # type: ignore[no-untyped-call]  # torch does not annotate it
         x, weight, log_variance, bias, noise
     )
     return drawn
@@ -131,7 +131,7 @@ def divergence(layers: Sequence[MeanFieldLinear], prior_precision: float) -> Ten
     """
     means = [layer.weight for layer in layers]
     log_variances = [layer.log_variance for layer in layers]
-    kl: Tensor = _Divergence.apply(  # type: ignore[no-untyped-call]
+    kl: Tensor = _Divergence.apply(  # type: ignore[no-untyped-call]  # torch does not annotate it
         prior_precision, *means, *log_variances
     )
     return kl

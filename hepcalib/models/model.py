@@ -28,6 +28,7 @@ class Labelled(NamedTuple):
     batch: Batch  # transformed features
     target: Tensor  # (rows,)
     weight: Tensor | None = None  # (rows,)
+    nuisance: Tensor | None = None  # (rows,) or (rows, variables)
 
 
 class Model(nn.Module, ABC):
@@ -35,6 +36,8 @@ class Model(nn.Module, ABC):
 
     Constructor keywords are the configuration. ``constituent_modules`` names the submodules that
     act on constituents: a wrapper that draws weights has to give those of a jet the same ones.
+    ``leading`` names the inputs that the first columns of the constituents have to be, if the model
+    computes with them as angles, fractions or momenta.
 
     A training minimises ``loss(model(batch), target)`` and ``regulariser``, and calls ``finish``
     once at its end; a prediction is made from ``members`` and ``interval``.
@@ -42,6 +45,7 @@ class Model(nn.Module, ABC):
 
     head: Head
     constituent_modules: ClassVar[tuple[str, ...]] = ()
+    leading: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod
@@ -88,15 +92,18 @@ class Model(nn.Module, ABC):
         loss = self.loss(predicted, target)
         return loss if weight is None else loss * weight
 
-    def regulariser(self, predicted: Any, target: Tensor, *, rows: int) -> Tensor:
+    def regulariser(
+        self, predicted: Any, target: Tensor, *, rows: int, weight: Tensor | None = None
+    ) -> Tensor:
         """Return what is added to the mean loss of a batch, a scalar.
 
         Args:
             predicted: What ``forward`` returned.
             target: (rows of the batch,).
             rows: Number of training rows, over which a prior is shared out.
+            weight: (rows of the batch,) of mean 1 over the training sample; None for 1.
         """
-        del predicted, rows
+        del predicted, rows, weight
         return target.new_zeros(())
 
     def finish(self, training: Labelled, held_out: Labelled) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import LogNormal, MixtureSameFamily, Normal
+from torch.distributions import LogNormal, Normal
 
 from hepcalib.exceptions import ConfigError
+from hepcalib.models.components import Components, components, family
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
@@ -45,19 +46,13 @@ def normal_parts(distribution: Distribution, *, where: str) -> NormalParts:
     Raises:
         ConfigError: if the distribution is something else.
     """
-    base = distribution
-    if isinstance(distribution, MixtureSameFamily):
-        base = distribution.component_distribution
+    base = family(distribution)
     if not isinstance(base, Normal | LogNormal):
         msg = (
             f"{where}: the model predicts {type(base).__name__}; needed: Normal, LogNormal or a "
             "mixture of one of them"
         )
         raise ConfigError(msg)
-    means, deviations = base.loc.double(), base.scale.double()
-    logarithmic = isinstance(base, LogNormal)
-    if isinstance(distribution, MixtureSameFamily):
-        weights = distribution.mixture_distribution.logits.double().softmax(-1)
-        return NormalParts(weights, means, deviations, logarithmic)
-    means, deviations = means.unsqueeze(-1), deviations.unsqueeze(-1)
-    return NormalParts(torch.ones_like(means), means, deviations, logarithmic)
+    parts = Components(*(part.double() for part in components(distribution)))
+    weights = parts.log_weights.softmax(-1)
+    return NormalParts(weights, parts.means, parts.deviations, isinstance(base, LogNormal))

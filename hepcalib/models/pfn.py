@@ -10,6 +10,7 @@ from torch import nn
 from hepcalib.exceptions import ConfigError
 from hepcalib.models.layers import dense, output_layer
 from hepcalib.models.model import Model, checked, described
+from hepcalib.models.set_sums import set_sums
 from hepcalib.ragged import Ragged
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PFN"]
 
-BLOCK = 4096  # constituents at a time, so that their latent values stay in the processor's cache
+# Constituents at a time, so that their latent values stay in the processor's cache, or are not
+# more than a GPU can hold.
+BLOCK, GPU_BLOCK = 4096, 1_048_576
 
 
 class PFN(Model):
@@ -57,14 +60,17 @@ class PFN(Model):
         activation: str = "relu",
     ) -> None:
         super().__init__()
+        name = type(self).__name__
         if not phi or features < 0:
-            msg = f"PFN: phi is {list(phi)} and features {features}; needed: a layer in phi, >= 0"
+            msg = (
+                f"{name}: phi is {list(phi)} and features {features}; needed: a layer in phi, >= 0"
+            )
             raise ConfigError(msg)
         self.constituents, self.features, self.activation = constituents, features, activation
         widths = [phi[-1] + features, *f]
-        self.phi = dense([constituents, *phi], activation=activation, where="PFN phi")
+        self.phi = dense([constituents, *phi], activation=activation, where=f"{name} phi")
         self.f = nn.Sequential(
-            *dense(widths, activation=activation, where="PFN f"),
+            *dense(widths, activation=activation, where=f"{name} f"),
             output_layer(widths[-1], head.outputs),
         )
         self.widths = {"phi": list(phi), "f": list(f)}
@@ -95,13 +101,35 @@ class PFN(Model):
             model=self,
             what="constituents",
         )
-        pooled = [values.new_zeros(0, self.widths["phi"][-1])]
+        latent = values.new_zeros(0, self.widths["phi"][-1])
         if constituents is not None and rows:
-            jets = Ragged(values, constituents.offsets)
-            pooled = [jets.select(block).map(self.phi).sum() for block in jets.blocks(BLOCK)]
-        latent = torch.cat(pooled)
+            latent = self._pooled(Ragged(values, constituents.offsets))
         if self.features:
             features = checked(batch.features, self.features, model=self, what="features")
             latent = torch.cat([latent, features], dim=1)
         raw: Tensor = self.f(latent)
         return raw
+
+    def split(self, values: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return what Phi sees of each constituent, (items, F), and its weight in the sum, or None.
+
+        Shapes:
+            values: (items, constituents) -> (items, inputs of Phi), (items, 1)
+        """
+        return values, None
+
+    def _pooled(self, jets: Ragged) -> Tensor:
+        """Return the sum of Phi over the constituents of each row."""
+        seen, weights = self.split(jets.values)
+        if not torch.is_grad_enabled():
+            return set_sums(self.phi, seen, jets.offsets, weights=weights)
+        block = BLOCK if jets.values.is_cpu else GPU_BLOCK
+        return torch.cat(
+            [jets.select(rows).map(self._weighted).sum() for rows in jets.blocks(block)]
+        )
+
+    def _weighted(self, values: Tensor) -> Tensor:
+        """Return what each constituent adds to the sum, (items, width)."""
+        seen, weights = self.split(values)
+        latent: Tensor = self.phi(seen)
+        return latent if weights is None else latent * weights

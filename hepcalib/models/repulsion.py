@@ -32,13 +32,13 @@ class RepulsiveEnsemble(DeepEnsemble):
 
     Args:
         model: The architecture: any model of one network. Its weights are not used.
-        members: Number M of networks, at least 2.
+        members: Number M of networks, at least 2 if they repel each other.
         seed: Seed of the first weights; those of a member depend on it and the member's number.
         repulsion: Its strength alpha; 1 samples the posterior, 0 leaves M fits with a prior.
         prior_precision: Precision tau of the normal prior of each weight; 0 is no prior.
 
     Raises:
-        ConfigError: if there are not at least two members, repulsion or prior precision is
+        ConfigError: if a single member shall repel others, repulsion or prior precision is
             negative or not finite, or as for `DeepEnsemble`.
     """
 
@@ -52,7 +52,7 @@ class RepulsiveEnsemble(DeepEnsemble):
         prior_precision: float = 1.0,
     ) -> None:
         super().__init__(model, members=members, seed=seed)
-        if members < 2:
+        if members < 2 and repulsion:
             msg = f"RepulsiveEnsemble: members is {members}; needed: at least 2"
             raise ConfigError(msg)
         for what, value in (("repulsion", repulsion), ("prior_precision", prior_precision)):
@@ -70,19 +70,26 @@ class RepulsiveEnsemble(DeepEnsemble):
             "prior_precision": self.prior_precision,
         }
 
-    def regulariser(self, predicted: Any, target: Tensor, *, rows: int) -> Tensor:
+    def regulariser(
+        self, predicted: Any, target: Tensor, *, rows: int, weight: Tensor | None = None
+    ) -> Tensor:
         """Return the prior, and in training the repulsion, which is 0 but has a gradient.
 
         Args:
             predicted: What ``forward`` returned, batch shape (members, rows of the batch).
             target: (rows of the batch,).
             rows: Number N of training rows.
+            weight: (rows of the batch,) of mean 1 over the training sample; None for 1. A row of
+                weight 2 counts twice in the distance of two members; the sign has no part in it.
         """
         weights = [value for value in self.stacked().values() if value.dim() > 2]
         squares = sum((weight.square().sum() for weight in weights), target.new_zeros(()))
         result = 0.5 * self.prior_precision * squares / (self.size * rows)
         if self.training and self.repulsion:
-            result = result + self.repulsion / rows * kernel_repulsion(self.loss(predicted, target))
+            members = self.loss(predicted, target)
+            if weight is not None:
+                members = members * weight.abs().sqrt()
+            result = result + self.repulsion / rows * kernel_repulsion(members)
         return result
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from hepcalib.exceptions import ShapeError
 from hepcalib.models import pfn
+from hepcalib.models.efn import EFN
 from hepcalib.models.layers import ACTIVATIONS
 from hepcalib.models.mlp import MLP
 from hepcalib.models.pfn import PFN
@@ -28,11 +29,21 @@ if TYPE_CHECKING:
 
 __all__ = ["stacked_outputs"]
 
-PARTS: Mapping[type[Model], tuple[str, ...]] = {MLP: ("network",), PFN: ("phi", "f")}
+PARTS: Mapping[type[Model], tuple[str, ...]] = {
+    MLP: ("network",),
+    PFN: ("phi", "f"),
+    EFN: ("phi", "f"),
+}
 PLAIN = {nn.Sequential, nn.Linear, *ACTIVATIONS.values()}
 
 
-def stacked_outputs(model: Model, parameters: Mapping[str, Tensor], batch: Batch) -> Tensor:
+def stacked_outputs(
+    model: Model,
+    parameters: Mapping[str, Tensor],
+    batch: Batch,
+    *,
+    buffers: Mapping[str, Tensor] | None = None,
+) -> Tensor:
     r"""Return the raw outputs of M networks which differ in their parameters only.
 
     .. math:: f(x; \theta_m), \quad m = 1 \ldots M
@@ -48,19 +59,23 @@ def stacked_outputs(model: Model, parameters: Mapping[str, Tensor], batch: Batch
         model: The architecture, in the mode (training, evaluation) that is asked for.
         parameters: Stacked values by the names of ``model.named_parameters()``; at least one.
         batch: Inputs, the same for all networks.
+        buffers: Stacked values by the names of ``model.named_buffers()``, if those of the networks
+            differ; a layer that updates its buffers in training updates these, in place. Without
+            them, each network starts from those of the model, and its updates are lost.
 
     Shapes:
-        parameters: (M, ...) each -> (M, rows, head.outputs)
+        parameters, buffers: (M, ...) each -> (M, rows, head.outputs)
 
     Returns:
         The outputs, differentiable in the parameters and in the inputs.
 
     Raises:
-        ShapeError: if there are no parameters or networks, the parameters disagree about M, or the
-            batch does not fit the model.
+        ShapeError: if there are no parameters or networks, parameters or buffers disagree about M,
+            or the batch does not fit the model.
     """
-    networks = {name: value.shape[0] if value.dim() else 0 for name, value in parameters.items()}
-    if len(set(networks.values())) != 1 or 0 in networks.values():
+    stacked = {**parameters, **(buffers or {})}
+    networks = {name: value.shape[0] if value.dim() else 0 for name, value in stacked.items()}
+    if not parameters or len(set(networks.values())) != 1 or 0 in networks.values():
         msg = f"stacked_outputs: numbers of networks {networks}; needed: all the same, at least 1"
         raise ShapeError(msg)
     if parameters.keys() <= _plain_parameters(model):
@@ -68,6 +83,8 @@ def stacked_outputs(model: Model, parameters: Mapping[str, Tensor], batch: Batch
             return _mlp_outputs(model, parameters, batch)
         if isinstance(model, PFN):
             return _pfn_outputs(model, parameters, batch)
+    if buffers is None and model.training:
+        stacked |= _repeated(model, networks=len(next(iter(parameters.values()))))
     # torch replaces parameters in place for the time of the call: those of a copy, which other
     # threads do not see. The copy has the same tensors.
     same = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
@@ -77,7 +94,7 @@ def stacked_outputs(model: Model, parameters: Mapping[str, Tensor], batch: Batch
         outputs: Tensor = functional_call(raw, values, (batch,))
         return outputs
 
-    prefixed = {f"model.{name}": value for name, value in parameters.items()}
+    prefixed = {f"model.{name}": value for name, value in stacked.items()}
     outputs: Tensor = vmap(one, randomness="different")(prefixed)
     return outputs
 
@@ -91,6 +108,13 @@ class _RawOutputs(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         return self.model.outputs(batch)
+
+
+def _repeated(model: Model, *, networks: int) -> dict[str, Tensor]:
+    """Return copies of the buffers for each network, to be changed in place."""
+    return {
+        name: value.expand(networks, *value.shape).clone() for name, value in model.named_buffers()
+    }
 
 
 def _plain_parameters(model: Model) -> set[str]:
@@ -122,7 +146,10 @@ def _pfn_outputs(model: PFN, parameters: Mapping[str, Tensor], batch: Batch) -> 
     items = max(1, pfn.BLOCK // networks) if values.is_cpu else pfn.BLOCK
     for block in jets.blocks(items):
         part = jets.select(block).packed()
-        latent = _layers(model, "phi", parameters, part.values)
+        seen, weights = model.split(part.values)
+        latent = _layers(model, "phi", parameters, seen)
+        if weights is not None:
+            latent = latent * weights
         zeros = latent.new_zeros(*latent.shape[:-2], part.rows, width)
         sums.append(zeros.index_add(-2, part.row_ids(), latent).expand(networks, -1, -1))
     latent = torch.cat(sums, dim=-2)

@@ -47,9 +47,11 @@ class Wrapper(Model):
         """Return the weighted loss per row of the wrapped model."""
         return self.model.weighted_loss(predicted, target, weight)
 
-    def regulariser(self, predicted: Any, target: Tensor, *, rows: int) -> Tensor:
+    def regulariser(
+        self, predicted: Any, target: Tensor, *, rows: int, weight: Tensor | None = None
+    ) -> Tensor:
         """Return the regulariser of the wrapped model, a scalar."""
-        return self.model.regulariser(predicted, target, rows=rows)
+        return self.model.regulariser(predicted, target, rows=rows, weight=weight)
 
     def finish(self, training: Labelled, held_out: Labelled) -> None:
         """Fit what the wrapped model does not learn by descent."""

@@ -53,8 +53,13 @@ def link(
         jet, candidate: (links,); links, jets, candidates: (events,) -> (jets + 1,), (links,)
 
     Raises:
-        DataError: if a link points outside its event or a jet has the same candidate twice.
+        DataError: if a link points outside its event or is no integer, or a jet has the same
+            candidate twice.
     """
+    for name, numbers in (("jet", jet), ("candidate", candidate)):
+        if numbers.dtype.kind not in "iu":
+            msg = f"{place.text}: {name} numbers of links are {numbers.dtype}; needed: integers"
+            raise DataError(msg)
     event = np.repeat(np.arange(len(links)), links)
     _in_range(jet, jets[event], event, "jet", place)
     _in_range(candidate, candidates[event], event, "candidate", place)
@@ -100,6 +105,8 @@ def _unique(
     place: Place,
 ) -> None:
     pair = row * max(candidates, 1) + target
+    if (np.diff(pair) > 0).all():  # as most files have them
+        return
     order = np.argsort(pair, kind="stable")
     twice = np.flatnonzero(np.diff(pair[order]) == 0)
     if len(twice):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hist import Hist
 
     from hepcalib.config import Loaded
+    from hepcalib.inference import DecorrelatedTagger
 
 __all__ = [
     "Joined",
@@ -91,7 +92,8 @@ def outline(loaded: Loaded, name: str) -> ProcessorABC:
         ConfigError: if the processor refuses the value of an option.
     """
     analysis = loaded.config.analyses[name]
-    models = _handed(loaded, name, dict.fromkeys(loaded.config.models, Handle("", "")), {})
+    known = (*loaded.config.models, *loaded.config.decorrelators)
+    models = _handed(loaded, name, dict.fromkeys(known, Handle("", "")), {})
     try:
         return processor_class(loaded, name)(**models, **analysis.options)
     except (HepcalibError, TypeError, ValueError) as error:
@@ -107,7 +109,7 @@ def build(
     loaded: Loaded,
     name: str,
     *,
-    handles: Mapping[str, Handle],
+    handles: Mapping[str, Handle | DecorrelatedTagger],
     columns: Path,
     residuals: Mapping[str, Path] | None = None,
 ) -> ProcessorABC:
@@ -125,10 +127,16 @@ def build(
 
 
 def models_of(loaded: Loaded, name: str) -> dict[str, str]:
-    """Return the models that an analysis applies, those of its scans included, with their roles."""
+    """Return the models that an analysis applies, with their roles.
+
+    Those of its scans are included, and those that a decorrelator acts on.
+    """
     used: dict[str, str] = {}
-    for role, model in loaded.config.analyses[name].models.items():
-        if model in loaded.config.residuals:
+    decorrelators = loaded.config.decorrelators
+    for role, given in loaded.config.analyses[name].models.items():
+        model = decorrelators[given].score if given in decorrelators else given
+        is_column = given in decorrelators and model not in loaded.config.models
+        if is_column or model in loaded.config.residuals:
             continue
         found = scan_models(loaded.config, model).values() if model in loaded.config.scans else ()
         used |= dict.fromkeys(found or [model], role)
@@ -136,7 +144,10 @@ def models_of(loaded: Loaded, name: str) -> dict[str, str]:
 
 
 def _handed(
-    loaded: Loaded, name: str, handles: Mapping[str, Handle], residuals: Mapping[str, Path]
+    loaded: Loaded,
+    name: str,
+    handles: Mapping[str, Handle | DecorrelatedTagger],
+    residuals: Mapping[str, Path],
 ) -> dict[str, Any]:
     """Return what the constructor gets for each role: a handle, those of a scan, or a file."""
     config, arguments = loaded.config, dict[str, Any]()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
 
-from hepcalib import bundles, losses
+from hepcalib import bundles
 from hepcalib.config.schema import BundleFile, ModelConfig
+from hepcalib.decorrelation import METHODS
 from hepcalib.exceptions import BundleError, ConfigError, suggestion
 from hepcalib.models import (
+    BernoulliHead,
+    BoostedTrees,
     Evidential,
     FlowLikelihood,
     GaussianAnsatz,
@@ -19,12 +23,24 @@ from hepcalib.ntuples.quantities import QUANTITIES
 from hepcalib.pipeline.analyses import check_arguments, models_of, outline, processor_class
 from hepcalib.pipeline.inputs import dataset_files, dataset_layout
 from hepcalib.pipeline.learnable import unfitted_inputs
-from hepcalib.pipeline.training import bundle_path, is_up_to_date, network, training_options
+from hepcalib.pipeline.scope import warn_of_scope
+from hepcalib.pipeline.training import (
+    bundle_path,
+    is_up_to_date,
+    network,
+    penalty_options,
+    training_options,
+)
+from hepcalib.training.penalties import ADVERSARY, NAMES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hepcalib.bundles import BundleSpec
     from hepcalib.config import Loaded
-    from hepcalib.config.schema import Penalty, Residual
+    from hepcalib.config.decorrelation import Decorrelator, Penalty
+    from hepcalib.config.schema import Residual
+    from hepcalib.models import Model
     from hepcalib.ntuples import Layout
 
 __all__ = ["check"]
@@ -55,8 +71,11 @@ def check(loaded: Loaded) -> None:
             _check_model(loaded, name, model)
     for name, residual in loaded.config.residuals.items():
         _check_residual(loaded, name, residual)
+    for name, decorrelator in loaded.config.decorrelators.items():
+        _check_decorrelator(loaded, name, decorrelator)
     for name in loaded.config.analyses:
         _check_uses(loaded, name)
+    warn_of_scope(loaded)
 
 
 def _check_dataset(loaded: Loaded, name: str) -> None:
@@ -74,12 +93,20 @@ def _check_model(loaded: Loaded, name: str, model: ModelConfig) -> None:
             msg = f"dataset '{dataset}' holds {layout.object}s; the model is for {model.object}s"
             raise loaded.error(("models", name, "object"), msg)
         if model.penalty is not None:
-            _check_penalty(loaded, name, model.penalty, layout)
+            _check_penalty(loaded, name, model, model.penalty, layout)
+        if model.planing is not None:
+            _check_planing(loaded, name, model, layout)
+        _require_columns(loaded, ("models", name, "uniform_in"), model.uniform_in, layout)
     if model.quantity not in {None, *QUANTITIES[model.object]}:
         known = suggestion(str(model.quantity), QUANTITIES[model.object])
         msg = f"a {model.object} has no '{model.quantity}' to calibrate. {known}"
         raise loaded.error(("models", name, "quantity"), msg)
-    builders = {"inputs": unfitted_inputs, "training": training_options, "network": _network}
+    builders = {
+        "inputs": unfitted_inputs,
+        "penalty": penalty_options,
+        "training": training_options,
+        "network": _network,
+    }
     for key, build in builders.items():
         try:
             build(model)
@@ -89,22 +116,81 @@ def _check_model(loaded: Loaded, name: str, model: ModelConfig) -> None:
         bundles.load(bundle_path(loaded, name))
 
 
-def _check_penalty(loaded: Loaded, name: str, penalty: Penalty, layout: Layout) -> None:
-    if penalty.name not in losses.PENALTIES:
-        msg = f"unknown penalty '{penalty.name}'. {suggestion(penalty.name, losses.PENALTIES)}"
-        raise loaded.error(("models", name, "penalty", "name"), msg)
-    if penalty.nuisance not in layout.available:
-        hint = suggestion(penalty.nuisance, layout.available)
-        msg = f"layout '{layout.name}' has no column '{penalty.nuisance}'. {hint}"
-        raise loaded.error(("models", name, "penalty", "nuisance"), msg)
+def _require_columns(
+    loaded: Loaded, key: tuple[str, ...], names: Iterable[str], layout: Layout
+) -> None:
+    """Refuse what is no column, or has more than one value per object."""
+    standard = STANDARD[layout.object]
+    known = [name for name in layout.available if standard[name].level != "constituent"]
+    for name in names:
+        if name not in known:
+            msg = f"layout '{layout.name}' has no column '{name}' with one value per "
+            raise loaded.error(key, f"{msg}{layout.object}. {suggestion(name, known)}")
+
+
+def _check_penalty(
+    loaded: Loaded, name: str, model: ModelConfig, penalty: Penalty, layout: Layout
+) -> None:
+    key = ("models", name, "penalty")
+    if model.kind != "tagger":
+        raise loaded.error(key, "a penalty is for taggers: it acts on the background")
+    if penalty.name not in NAMES:
+        msg = f"unknown penalty '{penalty.name}'. {suggestion(penalty.name, NAMES)}"
+        raise loaded.error((*key, "name"), msg)
+    if penalty.auxiliary and penalty.name != ADVERSARY:
+        msg = f"{penalty.name} knows no auxiliary columns; an {ADVERSARY} does"
+        raise loaded.error((*key, "auxiliary"), msg)
+    _require_columns(loaded, (*key, "nuisance"), penalty.nuisances, layout)
+    _require_columns(loaded, (*key, "auxiliary"), penalty.auxiliary, layout)
+
+
+def _check_planing(loaded: Loaded, name: str, model: ModelConfig, layout: Layout) -> None:
+    key = ("models", name, "planing")
+    if model.kind != "tagger":
+        raise loaded.error(key, "planing is for taggers: it needs two classes")
+    if model.planing is not None:
+        _require_columns(loaded, (*key, "variables"), model.planing.variables, layout)
+
+
+def _check_decorrelator(loaded: Loaded, name: str, wanted: Decorrelator) -> None:
+    """Refuse what is no tagger, method or column."""
+    key = ("decorrelators", name)
+    if wanted.method not in METHODS:
+        msg = f"unknown method '{wanted.method}'. {suggestion(wanted.method, METHODS)}"
+        raise loaded.error((*key, "method"), msg)
+    allowed = inspect.signature(METHODS[wanted.method].fit).parameters.keys()  # type: ignore[attr-defined]  # each has its own options
+    for option in wanted.options:
+        if option not in allowed - {"score", "nuisances", "weight"}:
+            msg = f"{wanted.method} has no option '{option}'. {suggestion(option, allowed)}"
+            raise loaded.error((*key, "options", option), msg)
+    is_model = wanted.score in loaded.config.models
+    if is_model and _made(loaded, wanted.score).kind != "tagger":
+        msg = f"'{wanted.score}' is a response model; a decorrelator needs a tagger"
+        raise loaded.error((*key, "score"), msg)
+    for dataset in wanted.datasets:
+        layout = LAYOUTS[dataset_layout(loaded.config, dataset)]
+        if layout.object != "jet":
+            msg = f"dataset '{dataset}' holds {layout.object}s; a decorrelator is for jets"
+            raise loaded.error((*key, "datasets"), msg)
+        _require_columns(loaded, (*key, "variables"), wanted.variables, layout)
+        if not is_model:
+            _require_score(loaded, (*key, "score"), wanted.score, layout)
+
+
+def _require_score(loaded: Loaded, key: tuple[str, ...], name: str, layout: Layout) -> None:
+    known = {*layout.available, *loaded.config.models}
+    if name not in known:
+        msg = f"neither a model nor a column of layout '{layout.name}' is named '{name}'. "
+        raise loaded.error(key, msg + suggestion(name, known))
 
 
 def _network(model: ModelConfig) -> None:
     made = network(model)
     head = type(made.head).__name__
-    if (head == "BernoulliHead") != (model.kind == "tagger"):
+    if isinstance(made.head, BernoulliHead) != (model.kind == "tagger"):
         msg = f"a {model.kind} with a {head}; a tagger has a BernoulliHead, only it"
         raise ConfigError(msg)
+    _require_boosting(made, model)
     if head == "EvidentialHead" and not any(isinstance(m, Evidential) for m in made.modules()):
         msg = "an EvidentialHead without Evidential around its model"
         raise ConfigError(msg)
@@ -117,6 +203,24 @@ def _network(model: ModelConfig) -> None:
         raise ConfigError(msg)
     if model.location.startswith("response_") and model.target != "log10_response":
         msg = f"location '{model.location}' with target '{model.target}'; use 'mean' or 'mode'"
+        raise ConfigError(msg)
+
+
+def _require_boosting(made: Model, model: ModelConfig) -> None:
+    """Refuse trees that descent would have to teach, and other models that should be uniform."""
+    inside = any(isinstance(part, BoostedTrees) for part in made.modules())
+    if not inside and model.uniform_in:
+        msg = f"uniform_in with {type(made).__name__}; it is for BoostedTrees, others: penalty"
+        raise ConfigError(msg)
+    if not inside:
+        return
+    if not isinstance(made, BoostedTrees) or model.penalty is not None:
+        where = "with a penalty" if isinstance(made, BoostedTrees) else f"in {type(made).__name__}"
+        msg = f"BoostedTrees {where}: descent does not change trees; give uniform_in alone"
+        raise ConfigError(msg)
+    if (made.options["method"] == "plain") == bool(model.uniform_in):
+        rule = "plain trees are uniform in nothing" if model.uniform_in else "give uniform_in"
+        msg = f"BoostedTrees, method {made.options['method']}: {rule}"
         raise ConfigError(msg)
 
 

@@ -8,12 +8,15 @@ import awkward as ak
 import numpy as np
 
 from hepcalib import calibration, ntuples
+from hepcalib.decorrelation import planing_weights
 from hepcalib.exceptions import TrainingError
 from hepcalib.features import Inputs
 from hepcalib.ntuples import quantities
 from hepcalib.pipeline.inputs import dataset_files, dataset_layout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from hepcalib.config import Loaded
@@ -24,6 +27,7 @@ __all__ = [
     "flat_weights",
     "learnable",
     "needed_columns",
+    "part_mask",
     "quantity",
     "shuffled",
     "unfitted_inputs",
@@ -44,6 +48,7 @@ class Learnable(NamedTuple):
     weight: NDArray[np.float32] | None
     nuisance: NDArray[np.float32] | None
     background: NDArray[np.bool_] | None
+    auxiliary: NDArray[np.float32] | None
     identity: NDArray[np.int64]
 
 
@@ -67,8 +72,11 @@ def needed_columns(config: ModelConfig) -> set[str]:
             *quantities.true_columns(config.object, quantity(config)),
         }
     needed |= {column for column, limits in _ranges(config).items() if limits is not None}
+    if config.planing is not None:
+        needed |= set(config.planing.variables)
+    needed |= set(config.nuisances)
     if config.penalty is not None:
-        needed |= {config.penalty.nuisance}
+        needed |= set(config.penalty.auxiliary)
     return needed | {"none": set(), "event": {"weight"}, "flat_pt": {"pt"}}[config.weights]
 
 
@@ -103,8 +111,9 @@ def learnable(loaded: Loaded, config: ModelConfig) -> Learnable:
         objects,
         target.astype(np.float32),
         _weights(objects, config, background),
-        None if config.penalty is None else _single(objects, config.penalty.nuisance),
+        _columns(objects, config.nuisances),
         background,
+        None if config.penalty is None else _columns(objects, config.penalty.auxiliary),
         np.asarray(ak.to_numpy(objects["event"]), dtype=np.int64),
     )
 
@@ -117,6 +126,18 @@ def validation_mask(identity: NDArray[np.int64], fraction: float) -> NDArray[np.
         fraction: Share of the events to choose.
     """
     return np.asarray(_hashed(identity).astype(np.float64) / 2.0**64 < fraction)
+
+
+def part_mask(identity: NDArray[np.int64], part: int, parts: int) -> NDArray[np.bool_]:
+    """Choose the events of one of several parts by a hash of their number.
+
+    Args:
+        identity: Event numbers (rows,).
+        part: Number of the part, from 1.
+        parts: Number of parts.
+    """
+    place = np.floor(_hashed(identity + 2).astype(np.float64) / 2.0**64 * parts)
+    return np.asarray(place.clip(max=parts - 1) == part - 1)
 
 
 def shuffled(rows: NDArray[np.int64], identity: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -198,13 +219,21 @@ def _selection(objects: ak.Array, config: ModelConfig) -> NDArray[np.bool_]:
 def _weights(
     objects: ak.Array, config: ModelConfig, background: NDArray[np.bool_] | None
 ) -> NDArray[np.float32] | None:
-    if config.weights == "none" and not config.spectrum_power:
+    if config.weights == "none" and not config.spectrum_power and config.planing is None:
         return None
     weight = _floats(objects, "weight") if config.weights == "event" else np.ones(len(objects))
     if config.weights == "flat_pt":
         weight = weight * flat_weights(_floats(objects, "pt"), background)
     if config.spectrum_power:
         weight = weight * _values(objects, config)[1] ** config.spectrum_power
+    if config.planing is not None and background is not None:
+        weight = planing_weights(
+            np.stack([_floats(objects, name) for name in config.planing.variables], axis=1),
+            background,
+            bins=list(config.planing.variables.values()),
+            weight=weight,
+            reference=config.planing.reference,
+        )
     return np.asarray(weight, dtype=np.float32)
 
 
@@ -212,5 +241,8 @@ def _floats(objects: ak.Array, column: str) -> NDArray[np.float64]:
     return np.asarray(ak.to_numpy(objects[column]), dtype=np.float64)
 
 
-def _single(objects: ak.Array, column: str) -> NDArray[np.float32]:
-    return _floats(objects, column).astype(np.float32)
+def _columns(objects: ak.Array, names: Sequence[str]) -> NDArray[np.float32] | None:
+    """Return columns side by side, (rows, names); None for no names."""
+    if not names:
+        return None
+    return np.stack([_floats(objects, name).astype(np.float32) for name in names], axis=1)

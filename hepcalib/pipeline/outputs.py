@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hist import Hist
 
     from hepcalib.config import Config
-    from hepcalib.inference import Handle
+    from hepcalib.inference import DecorrelatedTagger, Handle
     from hepcalib.run import Dataset, Ledger
 
 __all__ = ["claim", "read_histograms", "write_json", "write_run"]
@@ -53,7 +53,7 @@ def write_run(
     histograms: Mapping[str, Hist[Any]],
     ledger: Ledger,
     datasets: Sequence[Dataset],
-    handles: Mapping[str, Handle],
+    handles: Mapping[str, Handle | DecorrelatedTagger],
     residuals: Mapping[str, Path] | None = None,
 ) -> None:
     """Write provenance.json, ledger.json and the histograms, as JSON and ROOT."""
@@ -102,7 +102,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _provenance(
-    config: str, datasets: Sequence[Dataset], handles: Mapping[str, Handle]
+    config: str, datasets: Sequence[Dataset], handles: Mapping[str, Handle | DecorrelatedTagger]
 ) -> dict[str, Any]:
     return {
         "command": shlex.join(["hepcalib", *sys.argv[1:]]),

@@ -19,13 +19,19 @@ from rich.table import Table
 from hepcalib import bundles, ntuples, plots
 from hepcalib.config.schema import ModelConfig
 from hepcalib.exceptions import RunError
-from hepcalib.inference import Handle
 from hepcalib.pipeline import analyses as joined
 from hepcalib.pipeline.checks import check
 from hepcalib.pipeline.datasets import refuse_bad_files, scan_datasets
+from hepcalib.pipeline.fits import (
+    described_fits,
+    ensure_fit,
+    fitted_residuals,
+    fitted_to,
+    taggers,
+    unfitted,
+)
 from hepcalib.pipeline.outputs import claim, read_histograms, write_json, write_run
 from hepcalib.pipeline.parallel import each
-from hepcalib.pipeline.residuals import ensure_residual, is_fitted, residual_path
 from hepcalib.pipeline.samples import ensure_sample, missing_samples
 from hepcalib.pipeline.training import bundle_path, ensure_bundle, is_up_to_date
 from hepcalib.run import process as run_processor
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hepcalib.config import Loaded
+    from hepcalib.inference import DecorrelatedTagger, Handle
     from hepcalib.run import Chunk, Ledger
 
 __all__ = ["Outcome", "plot", "process", "run", "show_plan", "simulate", "train"]
@@ -60,10 +67,9 @@ def show_plan(loaded: Loaded, *, console: Console) -> None:
         table.add_row("simulate", name, state if name in wanted else "not needed")
     for name in loaded.config.models:
         table.add_row("train", name, "up to date" if is_up_to_date(loaded, name) else "to do")
-    unfitted = _unfitted(loaded)
-    for name, residual in loaded.config.residuals.items():
-        state = "to do" if name in unfitted else "up to date"
-        table.add_row("fit", name, f"{state}: residual of {residual.model}")
+    to_fit = unfitted(loaded)
+    for name, what in described_fits(loaded).items():
+        table.add_row("fit", name, f"{'to do' if name in to_fit else 'up to date'}: {what}")
     for name, analysis in loaded.config.analyses.items():
         table.add_row("process", name, f"{analysis.processor} on {', '.join(analysis.datasets)}")
     present = [d for d, x in loaded.config.datasets.items() if x.sample not in missing]
@@ -84,7 +90,7 @@ def run(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
     """
     check(loaded)
     todo = _wanted_samples(loaded) & set(missing_samples(loaded.config))
-    if todo or _untrained(loaded) or _unfitted(loaded):
+    if todo or _untrained(loaded) or unfitted(loaded):
         given = [n for n in _used_datasets(loaded) if loaded.config.datasets[n].sample is None]
         for checksum in (False, True):  # first what answers at once
             refuse_bad_files(scan_datasets(loaded, names=given, checksum=checksum))
@@ -117,7 +123,7 @@ def _simulate(loaded: Loaded, names: Iterable[str], *, console: Console) -> None
 
 
 def train(loaded: Loaded, *, console: Console) -> None:
-    """Train the models without an up-to-date bundle, then fit the residual corrections."""
+    """Train the models without an up-to-date bundle, then fit what acts on their results."""
     check(loaded)
     _need_samples(loaded)
     todo = _untrained(loaded)
@@ -129,9 +135,9 @@ def train(loaded: Loaded, *, console: Console) -> None:
 
         workers = loaded.config.run.workers
         each(functools.partial(_train, loaded), todo, workers=workers, report=report)
-        for name in _unfitted(loaded):
+        for name in unfitted(loaded):
             task = bars.add_task(f"fit {name}", total=1)
-            ensure_residual(loaded, name)
+            ensure_fit(loaded, name)
             _advance(bars, task, 1, 1)
 
 
@@ -143,7 +149,7 @@ def process(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
     """Run the processors over all datasets and write everything but metrics and figures."""
     check(loaded)
     _need_samples(loaded)
-    handles, residuals = _handles(loaded), _residuals(loaded)
+    handles, residuals = _handles(loaded), fitted_residuals(loaded)
     config = loaded.config
     datasets = scan_datasets(loaded, names=_used_datasets(loaded), checksum=True)
     claim(out, config)
@@ -228,20 +234,12 @@ def _merge_columns(folder: Path, processed: Sequence[Chunk], loaded: Loaded) -> 
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def _handles(loaded: Loaded) -> dict[str, Handle]:
+def _handles(loaded: Loaded) -> dict[str, Handle | DecorrelatedTagger]:
     untrained = _untrained(loaded)
     if untrained:
         msg = f"no up-to-date bundle of {', '.join(untrained)}; run `hepcalib train` first"
         raise RunError(msg)
-    return {name: Handle.of(bundle_path(loaded, name)) for name in loaded.config.models}
-
-
-def _residuals(loaded: Loaded) -> dict[str, Path]:
-    unfitted = _unfitted(loaded)
-    if unfitted:
-        msg = f"no up-to-date residual {', '.join(unfitted)}; run `hepcalib train` first"
-        raise RunError(msg)
-    return {name: residual_path(loaded, name) for name in loaded.config.residuals}
+    return taggers(loaded)
 
 
 def _need_samples(loaded: Loaded) -> None:
@@ -256,18 +254,14 @@ def _wanted_samples(loaded: Loaded) -> set[str]:
     """Return the samples that are read: by an analysis, or to train or fit what is missing."""
     models = [loaded.config.models[name] for name in _untrained(loaded)]
     trained_on = [d for m in models if isinstance(m, ModelConfig) for d in m.datasets]
-    fitted_to = [d for n in _unfitted(loaded) for d in loaded.config.residuals[n].datasets]
-    used = [*_used_datasets(loaded), *trained_on, *fitted_to]
+    to_fit = [dataset for name in unfitted(loaded) for dataset in fitted_to(loaded, name)]
+    used = [*_used_datasets(loaded), *trained_on, *to_fit]
     read = [loaded.config.datasets[name].sample for name in used]
     return {sample for sample in read if sample is not None}
 
 
 def _untrained(loaded: Loaded) -> list[str]:
     return [name for name in loaded.config.models if not is_up_to_date(loaded, name)]
-
-
-def _unfitted(loaded: Loaded) -> list[str]:
-    return [name for name in loaded.config.residuals if not is_fitted(loaded, name)]
 
 
 def _used_datasets(loaded: Loaded) -> list[str]:

@@ -11,20 +11,21 @@ import torch
 
 from hepcalib import bundles, models
 from hepcalib.config.schema import BundleFile, ModelConfig
-from hepcalib.exceptions import DataError, NtupleError, ShapeError, TrainingError
+from hepcalib.exceptions import ConfigError, DataError, NtupleError, ShapeError, TrainingError
 from hepcalib.pipeline.digests import code_digest, digest, versions
 from hepcalib.pipeline.inputs import dataset_files, dataset_layout
 from hepcalib.pipeline.learnable import (
     Learnable,
     learnable,
     needed_columns,
+    part_mask,
     shuffled,
     unfitted_inputs,
     validation_mask,
 )
 from hepcalib.pipeline.samples import sample_digest
 from hepcalib.run import scan_dataset
-from hepcalib.training import Examples, TrainingOptions, train
+from hepcalib.training import Examples, PenaltyOptions, TrainingOptions, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,6 +43,7 @@ __all__ = [
     "ensure_bundle",
     "is_up_to_date",
     "network",
+    "penalty_options",
     "training_options",
 ]
 
@@ -59,6 +61,8 @@ _ROOMS = (
     "pipeline/training",
 )
 
+_OF_THE_SAMPLE = {"validation_fraction", "examples", "part", "parts"}
+
 
 def network(config: ModelConfig, target: NDArray[np.float32] | None = None) -> Model:
     """Return the untrained model of a configuration.
@@ -75,12 +79,23 @@ def training_options(config: ModelConfig) -> TrainingOptions:
     Raises:
         ConfigError: if they contradict each other.
     """
-    chosen = config.training.model_dump(exclude={"validation_fraction", "examples"})
-    if config.penalty is not None:
-        chosen["penalty"] = config.penalty.name
-        chosen["penalty_strength"] = config.penalty.strength
-        chosen["penalty_warmup_epochs"] = config.penalty.warmup_epochs
-    return TrainingOptions(**chosen)
+    if config.training.part > config.training.parts:
+        msg = f"part {config.training.part} of {config.training.parts}; needed: one of the parts"
+        raise ConfigError(msg)
+    chosen = config.training.model_dump(exclude=_OF_THE_SAMPLE)
+    return TrainingOptions(**chosen, penalty=penalty_options(config))
+
+
+def penalty_options(config: ModelConfig) -> PenaltyOptions | None:
+    """Return the options of the penalty, if there is one.
+
+    Raises:
+        ConfigError: if they contradict each other, or the penalty does not have them.
+    """
+    if config.penalty is None:
+        return None
+    given = config.penalty.model_dump(exclude={"nuisance", "auxiliary"}, exclude_unset=True)
+    return PenaltyOptions(**given)
 
 
 def bundle_path(loaded: Loaded, name: str) -> Path:
@@ -168,8 +183,9 @@ def _trained(
     config: ModelConfig, examples: Learnable, progress: Callable[[int, int], None] | None
 ) -> _Trained:
     kept = validation_mask(examples.identity, config.training.validation_fraction)
+    mine = part_mask(examples.identity, config.training.part, config.training.parts)
     training, validation = (
-        shuffled(np.flatnonzero(part), examples.identity) for part in (~kept, kept)
+        shuffled(np.flatnonzero(part & mine), examples.identity) for part in (~kept, kept)
     )
     training_rows, validation_rows = _limited(training, validation, config)
     if not len(training_rows) or not len(validation_rows):
@@ -187,6 +203,7 @@ def _trained(
         weight=_tensor(examples.weight),
         nuisance=_tensor(examples.nuisance),
         background=_tensor(examples.background),
+        auxiliary=_tensor(examples.auxiliary),
     )
     torch.manual_seed(config.training.seed)
     model = network(config, examples.target[training_rows.numpy()])
@@ -224,10 +241,23 @@ def _completed(
     filled = {"features": len(config.inputs.features), **spec}
     if config.inputs.constituents:
         filled.setdefault("constituents", len(config.inputs.constituents))
+        _require_leading(spec, config)
     if config.kind == "response" and target is not None and "head" in filled:
         measured = {"shift": float(target.mean()), "scale": float(target.std()) or 1.0}
         filled["head"] = {**measured, **filled["head"]}
     return filled
+
+
+def _require_leading(spec: dict[str, Any], config: ModelConfig) -> None:
+    """Refuse constituents that do not begin with those that the model computes with."""
+    leading: tuple[str, ...] = getattr(getattr(models, str(spec.get("name")), None), "leading", ())
+    given = config.inputs.constituents
+    if given[: len(leading)] != leading:
+        msg = (
+            f"inputs.constituents begin with {', '.join(given[: len(leading)])}; {spec['name']} "
+            f"needs as the first ones, in this order: {', '.join(leading)}"
+        )
+        raise ConfigError(msg)
 
 
 def dataset_digest(loaded: Loaded, name: str, *, needs: Iterable[str]) -> str:

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hepcalib.plots.drawing import (
+    against_variable,
     canvas,
     covered,
     headroom,
-    legend_above,
+    legend_or_note,
     log_x,
     no_entries,
-    points,
     reference_line,
     stamp,
     steps,
-    variable_x,
 )
 from hepcalib.plots.style import looks, style
 
@@ -45,19 +44,10 @@ def linearity_figure(results: Mapping[str, Linearity], *, label: str = "Simulati
         figure, grid = canvas()
         axes = grid[0, 0]
         reference_line(axes, 0.0)
-        drawn = False
-        for scale, look in looks(results).items():
-            found = results[scale]
-            at = (found.edges, found.centres)
-            drawn |= points(axes, at, found.linearity, found.median_error, look=look)
+        drawn = against_variable(axes, results, lambda x: (x.linearity, x.median_error))
         for found in list(results.values())[:1]:
-            shown = [result.median for result in results.values()]
-            variable_x(axes, found.variable, found.edges, shown=shown)
             axes.set_ylabel(f"Median {found.quantity} $-$ 1")
-        if drawn:
-            legend_above(axes)
-        else:
-            no_entries(axes)
+        legend_or_note(axes, drawn)
         stamp(axes, label)
     return figure
 
@@ -72,20 +62,11 @@ def resolution_figure(results: Mapping[str, Resolution], *, label: str = "Simula
     with style():
         figure, grid = canvas()
         axes = grid[0, 0]
-        drawn = False
-        for scale, look in looks(results).items():
-            found = results[scale]
-            at = (found.edges, found.centres)
-            drawn |= points(axes, at, found.resolution, found.resolution_error, look=look)
+        drawn = against_variable(axes, results, lambda x: (x.resolution, x.resolution_error))
         for found in list(results.values())[:1]:
-            shown = [result.resolution for result in results.values()]
-            variable_x(axes, found.variable, found.edges, shown=shown)
             axes.set_ylabel(f"Resolution of {found.quantity}")
         axes.set_ylim(bottom=0.0)
-        if drawn:
-            legend_above(axes)
-        else:
-            no_entries(axes)
+        legend_or_note(axes, drawn)
         stamp(axes, label, right=r"$(q_{84} - q_{16})\,/\,2 q_{50}$")
     return figure
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from hepcalib.hists import VARIABLES
+from hepcalib.plots.style import looks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from hepcalib.plots.style import Look
 
 __all__ = [
+    "against_variable",
     "canvas",
     "covered",
     "headroom",
     "legend_above",
+    "legend_or_note",
     "log_x",
     "no_entries",
     "points",
@@ -33,6 +36,25 @@ __all__ = [
     "steps",
     "variable_x",
 ]
+
+
+class Profile(Protocol):
+    """A result in bins of a variable."""
+
+    @property
+    def variable(self) -> str:
+        """Name of the variable."""
+
+    @property
+    def edges(self) -> Floats:
+        """Its bins (bins + 1,)."""
+
+    @property
+    def centres(self) -> Floats:
+        """Where the points stand (bins,)."""
+
+
+Result = TypeVar("Result", bound=Profile)
 
 
 def canvas(
@@ -89,6 +111,28 @@ def points(axes: Axes, at: tuple[Floats, Floats], y: Floats, error: Floats, *, l
         elinewidth=1.3,
     )
     return True
+
+
+def against_variable(
+    axes: Axes,
+    results: Mapping[str, Result],
+    values: Callable[[Result], tuple[Floats, Floats]],
+) -> bool:
+    """Draw a value of each result against their common variable; say whether there is a point.
+
+    Args:
+        axes: Where to draw.
+        results: Name -> a result with a variable, its edges and centres.
+        values: Returns values and errors (bins,) of a result.
+    """
+    drawn = False
+    for name, look in looks(results).items():
+        found = results[name]
+        drawn |= points(axes, (found.edges, found.centres), *values(found), look=look)
+    for found in list(results.values())[:1]:
+        shown = [values(result)[0] for result in results.values()]
+        variable_x(axes, found.variable, found.edges, shown=shown)
+    return drawn
 
 
 def steps(axes: Axes, edges: Floats, y: Floats, error: Floats, **settings: Any) -> bool:
@@ -168,6 +212,14 @@ def legend_above(axes: Axes, *, columns: int = 2, least: float = 0.22) -> None:
     rows = -(-len(axes.get_legend_handles_labels()[1]) // columns)
     headroom(axes, max(least, 0.04 + 0.056 * rows))
     axes.legend(ncols=columns, loc="upper right")
+
+
+def legend_or_note(axes: Axes, drawn: bool, *, least: float = 0.22) -> None:
+    """Draw the legend over the data, or say that there is nothing to show."""
+    if drawn:
+        legend_above(axes, least=least)
+    else:
+        no_entries(axes)
 
 
 def no_entries(axes: Axes) -> None:

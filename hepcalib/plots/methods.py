@@ -10,16 +10,15 @@ import numpy as np
 
 from hepcalib.hists import KINDS
 from hepcalib.plots.drawing import (
+    against_variable,
     canvas,
     headroom,
-    legend_above,
+    legend_or_note,
     log_x,
     no_entries,
-    points,
     reference_line,
     stamp,
     steps,
-    variable_x,
 )
 from hepcalib.plots.panels import SMALL, panels
 from hepcalib.plots.style import looks, style
@@ -127,21 +126,13 @@ def coverage_figure(results: Mapping[str, CoverageProfile], *, label: str = "Sim
     with style():
         figure, grid = canvas()
         axes = grid[0, 0]
-        drawn = False
-        for method, look in looks(results).items():
-            found = results[method]
-            at = (found.edges, found.centres)
-            drawn |= points(axes, at, found.fraction, found.fraction_error, look=look)
+        drawn = against_variable(axes, results, lambda x: (x.fraction, x.fraction_error))
         for found in list(results.values())[:1]:
             reference_line(axes, found.level)
-            shown = [result.fraction for result in results.values()]
-            variable_x(axes, found.variable, found.edges, shown=shown)
             axes.set_ylabel(f"Coverage of the {100.0 * found.level:.4g} % interval")
         if drawn:
             low, high = axes.get_ylim()
             axes.set_ylim(min(low, 0.6), max(high, 0.76))
-            legend_above(axes, least=0.2)
-        else:
-            no_entries(axes)
+        legend_or_note(axes, drawn, least=0.2)
         stamp(axes, label)
     return figure

@@ -72,7 +72,8 @@ def profiles_figure(
             drawn = _profile(axes, result, reference)
             if drawn is None:
                 no_entries(axes)
-            if not axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]
+            place = axes.get_subplotspec()
+            if place is not None and not place.is_first_col():
                 axes.set_ylabel("")
         handles, names = grid[0].get_legend_handles_labels()
         if handles:

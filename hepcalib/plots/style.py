@@ -58,6 +58,7 @@ _KNOWN = {
     "LCW": Look("LCW", "#0072b2", "^"),
     "Published": Look("Published calibration", "#0072b2", "^"),
     "Calibrated": Look("Calibrated", "#d55e00", "o"),
+    "Residual": Look("Residual correction", "#009e73", "D"),
     "BNN": Look("BNN", "#d55e00", "o"),
     "Repulsive ensemble": Look("Repulsive ensemble", "#cc79a7", "v"),
     "Deep ensemble": Look("Deep ensemble", "#e69f00", "P"),
@@ -78,7 +79,8 @@ _COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8b5e3c", "#7b2d8b",
     "#9aa61c", "#17becf",
 )  # fmt: skip
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
+# One more than colours: a colour that comes again has another marker.
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p")
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:

@@ -16,6 +16,7 @@ from hepcalib.plots.drawing import (
     steps,
     variable_x,
 )
+from hepcalib.plots.placing import legend_outside
 from hepcalib.plots.style import looks, style
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from hepcalib.metrics import EfficiencyProfile, Roc, ScoreDistribution
 
 __all__ = ["efficiency_figure", "roc_figure", "score_figure"]
+
+_INSIDE = 7  # curves whose legend has room over them
+_COLOURS = 10  # different ones
 
 
 def roc_figure(results: Mapping[str, Roc], *, label: str = "Simulation") -> Figure:
@@ -41,7 +45,7 @@ def roc_figure(results: Mapping[str, Roc], *, label: str = "Simulation") -> Figu
         figure, grid = canvas()
         axes = grid[0, 0]
         drawn = False
-        for tagger, look in looks(results).items():
+        for place, (tagger, look) in enumerate(looks(results).items()):
             found = results[tagger]
             shown = np.isfinite(found.rejection) & (found.rejection_error < 0.5 * found.rejection)
             if not shown.any():
@@ -50,7 +54,8 @@ def roc_figure(results: Mapping[str, Roc], *, label: str = "Simulation") -> Figu
             x, y = found.signal_efficiency[shown], found.rejection[shown]
             error = found.rejection_error[shown]
             text = rf"{look.label}: AUC {found.auc:.4f} $\pm$ {found.auc_error:.4f}"
-            axes.plot(x, y, color=look.colour, label=text)
+            line = "-" if place < _COLOURS else "-."
+            axes.plot(x, y, color=look.colour, linestyle=line, label=text)
             axes.fill_between(x, y - error, y + error, color=look.colour, alpha=0.25, linewidth=0.0)
         axes.set_xlim(0.0, 1.0)
         if drawn:
@@ -58,8 +63,12 @@ def roc_figure(results: Mapping[str, Roc], *, label: str = "Simulation") -> Figu
             axes.plot(chance, 1.0 / chance, color="grey", linestyle="--", label="Chance")
             axes.set_yscale("log")
             axes.set_ylim(bottom=1.0)
-            headroom(axes, 0.1)
-            axes.legend(loc="upper right")
+            handles, names = axes.get_legend_handles_labels()
+            if len(names) > _INSIDE:
+                legend_outside(figure, handles, names)
+            else:
+                headroom(axes, 0.1)
+                axes.legend(loc="upper right")
         else:
             no_entries(axes)
         axes.set_xlabel(r"Signal efficiency $\epsilon_\mathrm{S}$")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from hepcalib.plots.drawing import canvas, no_entries, stamp
@@ -10,6 +11,7 @@ from hepcalib.plots.style import style
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["history_figure"]
@@ -22,6 +24,8 @@ _BELOW = {
 
 def history_figure(history: Sequence[Mapping[str, float]], *, label: str = "") -> Figure:
     """Draw the likelihoods of a training, and below what was added to them where it was not zero.
+
+    What is larger in the first fifth of the epochs than in all others may lie above the axes.
 
     Args:
         history: Per epoch its number, train_nll, validation_nll [nat per object], regulariser
@@ -45,6 +49,7 @@ def history_figure(history: Sequence[Mapping[str, float]], *, label: str = "") -
             axes.set_ylabel(text)
         if history:
             main.legend(loc="upper right")
+            _show_the_end(main, history)
         else:
             no_entries(main)
         main.set_ylabel("NLL [nat per object]")
@@ -52,3 +57,12 @@ def history_figure(history: Sequence[Mapping[str, float]], *, label: str = "") -
         stamp(main, "Training", right=label)
         figure.align_ylabels()
     return figure
+
+
+def _show_the_end(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
+    """Let the later epochs decide on the range of y: the first ones can be far above them."""
+    later = history[len(history) // 5 :]
+    values = [epoch[name] for epoch in later for name in ("train_nll", "validation_nll")]
+    low, high = min(values), max(values)
+    if math.isfinite(low) and low < high < math.inf:
+        axes.set_ylim(low - 0.1 * (high - low), high + 0.35 * (high - low))

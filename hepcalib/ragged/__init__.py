@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from hepcalib.ragged.buckets import Bucket
 from hepcalib.ragged.columns import from_awkward, to_awkward
 from hepcalib.ragged.rows import Ragged
 
-__all__ = ["Ragged", "from_awkward", "to_awkward"]
+__all__ = ["Bucket", "Ragged", "from_awkward", "to_awkward"]

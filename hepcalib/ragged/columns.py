@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,38 @@ if TYPE_CHECKING:
     import awkward as ak
     from numpy.typing import NDArray
 
-__all__ = ["from_awkward", "to_awkward"]
+__all__ = ["Lists", "from_awkward", "lists", "to_awkward"]
+
+
+class Lists(NamedTuple):
+    """Jagged numbers where awkward keeps them: row i is `content[order[starts[i]:stops[i]]]`.
+
+    Without an order it is `content[starts[i]:stops[i]]`. Nothing is copied until rows are asked
+    for, so that a few rows of a selection cost no more memory than they have items.
+    """
+
+    content: NDArray[Any]
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    order: NDArray[np.integer[Any]] | None = None
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Number of items of each row, (rows,)."""
+        return self.stops - self.starts
+
+    def numbers(self, rows: slice = slice(None)) -> NDArray[Any]:
+        """Return the items of consecutive rows, one after the other; a view where they lie so."""
+        starts, stops = self.starts[rows], self.stops[rows]
+        if not len(starts):
+            return self.content[:0]
+        items: slice | NDArray[np.int64] = slice(starts[0], stops[-1])
+        if not np.array_equal(starts[1:], stops[:-1]):
+            counts = stops - starts
+            shift = starts - (np.cumsum(counts) - counts)
+            items = np.arange(int(counts.sum())) + np.repeat(shift, counts)
+        numbers: NDArray[Any] = self.content[items if self.order is None else self.order[items]]
+        return numbers
 
 
 def from_awkward(columns: ak.Array | Mapping[str, Any], names: Sequence[str]) -> Ragged:
@@ -40,20 +71,23 @@ def from_awkward(columns: ak.Array | Mapping[str, Any], names: Sequence[str]) ->
         msg = "from_awkward: no names; needed: at least one column"
         raise ShapeError(msg)
     known = getattr(columns, "fields", None) or list(columns)
-    values, edges = np.empty((0, 0), np.float32), np.empty(0, np.int64)
+    values, counts = np.empty((0, 0), np.float32), np.empty(0, np.int64)
     for position, name in enumerate(names):
         if name not in known:
             msg = f"from_awkward: no column '{name}'. {suggestion(name, known)}"
             raise DataError(msg)
-        content, offsets = _lists(columns[name], name)
+        found = lists(columns[name], name)
         if position == 0:
-            values, edges = np.empty((len(content), len(names)), np.float32), offsets
-        elif not np.array_equal(edges, offsets):
+            counts = found.counts
+            values = np.empty((int(counts.sum()), len(names)), np.float32)
+        elif not np.array_equal(counts, found.counts):
             msg = f"from_awkward: '{name}' and '{names[0]}' have different row lengths"
             raise ShapeError(msg)
         with np.errstate(over="ignore"):  # beyond float32: infinite, for the reader to refuse
-            values[:, position] = content
-    return Ragged(torch.from_numpy(values), torch.from_numpy(edges.copy()))
+            values[:, position] = found.numbers()
+    offsets = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return Ragged(torch.from_numpy(values), torch.from_numpy(offsets))
 
 
 def to_awkward(ragged: Ragged, names: Sequence[str] | None = None) -> ak.Array:
@@ -84,25 +118,52 @@ def to_awkward(ragged: Ragged, names: Sequence[str] | None = None) -> ak.Array:
     return ak.Array(ak.contents.ListOffsetArray(offsets, content))
 
 
-def _lists(column: Any, name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return the numbers of a jagged column and its offsets from zero."""
+def lists(column: Any, name: str) -> Lists:
+    """Return where the numbers of a jagged column are; the numbers are not copied if possible.
+
+    Args:
+        column: ``rows * var * number``, of any layout that awkward knows, or a NumPy matrix.
+        name: What the column is called in the message of an error.
+
+    Raises:
+        DataError: if it has missing values or does not hold lists of numbers.
+    """
     import awkward as ak
 
     if isinstance(column, np.ndarray):  # awkward knows the byte order of the machine only
         column = ak.Array(column.astype(column.dtype.newbyteorder("=")))
-    layout = _without_missing(ak.to_layout(ak.to_packed(ak.materialize(column))), name, "row")
+    layout = _without_missing(ak.to_layout(ak.materialize(column)), name, "row")
     if layout.is_unknown:  # no row at all, as of ak.Array([])
-        return np.empty(0, np.float32), np.zeros(1, np.int64)
+        return Lists(np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
     if layout.is_numpy and layout.purelist_depth == 2:
         layout = layout.to_RegularArray()
     if layout.is_list:
-        layout = layout.to_ListOffsetArray64(True)
+        found = _found(layout)
+        if found is not None:
+            return found
+        layout = layout.to_packed().to_ListOffsetArray64(True)
         offsets = layout.offsets.data
         content = _without_missing(layout.content[: offsets[-1]], name, "item")
         if content.is_unknown or (content.is_numpy and content.data.dtype.kind in "biuf"):
-            return np.asarray(content.to_backend_array()), offsets
+            numbers = np.asarray(content.to_backend_array())
+            return Lists(numbers, offsets[:-1], offsets[1:])
     msg = f"from_awkward: '{name}' is {ak.type(column)}; needed: rows * var * number"
     raise DataError(msg)
+
+
+def _found(layout: ak.contents.Content) -> Lists | None:
+    """Return the numbers of the usual layouts as they lie there, or None for another one."""
+    if layout.is_regular:
+        layout = layout.to_ListOffsetArray64(False)
+    content, order = layout.content, None
+    if content.is_indexed and not content.is_option:
+        content, order = content.content, np.asarray(content.index.data)
+    if not content.is_numpy or content.purelist_depth > 1 or content.data.dtype.kind not in "biuf":
+        return None
+    starts = np.asarray(layout.starts.data, np.int64)
+    return Lists(
+        content.data, starts, np.asarray(layout.stops.data, np.int64)[: len(starts)], order
+    )
 
 
 def _without_missing(layout: ak.contents.Content, name: str, unit: str) -> ak.contents.Content:

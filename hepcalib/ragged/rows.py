@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from hepcalib.exceptions import ShapeError
+from hepcalib.ragged.buckets import buckets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from hepcalib.ragged.buckets import Bucket
 
 __all__ = ["Ragged"]
 
@@ -179,6 +182,18 @@ class Ragged:
             slices.append(slice(start, max(start + 1, end)))
             start = slices[-1].stop
         return slices
+
+    def buckets(self, cells: int, *, power: int = 2) -> list[Bucket]:
+        """Return all rows that have items, those of similar length side by side.
+
+        Args:
+            cells: Largest rows * longest**power of a bucket; a single row may have more.
+            power: 1 for memory per item, 2 for memory per pair of items.
+
+        Returns:
+            Buckets whose items are those of ``packed()``.
+        """
+        return buckets(self.packed().offsets, cells, power=power)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Ragged:
         """Return the rows of function(values), which keeps the number of items.

@@ -105,7 +105,7 @@ def _attempt(client: _Counted, chunks: Sequence[Chunk], work: Work) -> Report:
 def _connected(target: Any) -> Any:
     from distributed import Client
 
-    return Client(target, timeout=_CONNECT)  # type: ignore[no-untyped-call]
+    return Client(target, timeout=_CONNECT)  # type: ignore[no-untyped-call]  # distributed is untyped
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def _client(workers: int, address: str | None, *, threads: int) -> Iterator[Any]
     with ExitStack() as stack:
         if address is None:
             stack.enter_context(dask_config.set(_PATIENT))
-            cluster = LocalCluster(  # type: ignore[no-untyped-call]
+            cluster = LocalCluster(  # type: ignore[no-untyped-call]  # distributed is untyped
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,

@@ -146,7 +146,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 _INPUT = frozenset(  # rooms that raise DataError for values of a file, not for mistakes in code
     f"hepcalib.{room}"
     for room in (
-        "features.inputs",
+        "features.extraction",
         "features.jets",
         "ntuples.branches",
         "ntuples.linking",

@@ -6,5 +6,6 @@ from hepcalib.training.examples import Examples
 from hepcalib.training.history import Epoch, History
 from hepcalib.training.loop import train
 from hepcalib.training.options import TrainingOptions
+from hepcalib.training.penalties import PenaltyOptions
 
-__all__ = ["Epoch", "Examples", "History", "TrainingOptions", "train"]
+__all__ = ["Epoch", "Examples", "History", "PenaltyOptions", "TrainingOptions", "train"]

@@ -24,8 +24,9 @@ class Examples(NamedTuple):
     batch: Batch  # transformed features
     target: Tensor  # (rows,): log10 R, or 1 for signal and 0 for background
     weight: Tensor | None = None  # (rows,) any scale; negative ones only without a penalty
-    nuisance: Tensor | None = None  # (rows,) what the score shall not depend on
+    nuisance: Tensor | None = None  # (rows,) or (rows, variables): what the score shall not tell
     background: Tensor | None = None  # (rows,) bool: where the penalty acts
+    auxiliary: Tensor | None = None  # (rows, inputs) what an adversary knows beside the score
 
     def select(self, rows: Tensor) -> Examples:
         """Return some of the examples, in the order asked for."""
@@ -36,11 +37,8 @@ class Examples(NamedTuple):
         return self._map(self.batch.to(device), lambda part: part.to(device))
 
     def _map(self, batch: Batch, function: Callable[[Tensor], Tensor]) -> Examples:
-        optional = (self.weight, self.nuisance, self.background)
-        weight, nuisance, background = (
-            None if part is None else function(part) for part in optional
-        )
-        return Examples(batch, function(self.target), weight, nuisance, background)
+        optional = (None if part is None else function(part) for part in self[2:])
+        return Examples(batch, function(self.target), *optional)
 
 
 def require_learnable(examples: Examples, what: str) -> None:
@@ -53,7 +51,10 @@ def require_learnable(examples: Examples, what: str) -> None:
     """
     rows = examples.batch.rows
     for name, part in zip(examples._fields[1:], examples[1:], strict=True):
-        if isinstance(part, torch.Tensor) and part.shape != (rows,):
+        if not isinstance(part, torch.Tensor):
+            continue
+        may_have_columns = name in {"nuisance", "auxiliary"} and part.dim() == 2
+        if part.shape[:1] != (rows,) or part.dim() != 1 + may_have_columns:
             msg = f"{what} {name} has shape {tuple(part.shape)}; needed: ({rows},), as the batch"
             raise ShapeError(msg)
     if rows == 0:
@@ -85,12 +86,13 @@ def require_classes(examples: Examples, what: str) -> None:
         raise TrainingError(msg)
 
 
-def require_penalisable(examples: Examples, what: str) -> None:
-    """Refuse examples whose background gives no decorrelation penalty.
+def require_penalisable(examples: Examples, what: str, *, acts_on: str = "background") -> None:
+    """Refuse examples that give no decorrelation penalty on the background, or on "all" rows.
 
     Raises:
         TrainingError: if nuisance or background mask are missing, or one class is empty.
-        DataError: if a background row has a negative weight or a nuisance that is not finite.
+        DataError: if one of these rows has a negative weight, or a nuisance or auxiliary input
+            that is not finite.
     """
     if examples.nuisance is None or examples.background is None:
         msg = f"a penalty needs the nuisance and the background mask of the {what} sample"
@@ -100,24 +102,28 @@ def require_penalisable(examples: Examples, what: str) -> None:
     if count < 2 or count == rows:
         msg = f"{count} of {rows} {what} rows are background; a penalty needs both classes"
         raise TrainingError(msg)
-    _require_finite(examples.nuisance[background], f"{what} nuisance of the background")
+    seen = background if acts_on == "background" else torch.ones_like(background)
+    of_these = "of the background" if acts_on == "background" else "of all rows"
+    _require_finite(examples.nuisance[seen], f"{what} nuisance {of_these}")
+    if examples.auxiliary is not None:
+        _require_finite(examples.auxiliary[seen], f"{what} auxiliary input {of_these}")
     if examples.weight is not None:
-        negative = int((examples.weight[background] < 0).sum())
+        negative = int((examples.weight[seen] < 0).sum())
         if negative:
             msg = (
-                f"{negative} of {count} background rows of the {what} sample have a negative "
-                "weight, for which a decorrelation penalty is not defined; train without one, or "
-                "with non-negative weights"
+                f"{negative} of {int(seen.sum())} {acts_on} rows of the {what} sample have a "
+                "negative weight, for which a decorrelation penalty is not defined; train without "
+                "one, or with non-negative weights"
             )
             raise DataError(msg)
 
 
 def _require_finite(values: Tensor, what: str) -> None:
-    bad = ~torch.isfinite(values)
+    bad = ~torch.isfinite(values.reshape(len(values), -1)).all(dim=1)
     if bool(bad.any()):
         first = int(bad.nonzero()[0])
         msg = (
             f"{what} is not finite for {int(bad.sum())} of {len(values)}, first in row {first}: "
-            f"{values[first].item()}"
+            f"{values[first].tolist()}"
         )
         raise DataError(msg)

@@ -18,9 +18,9 @@ class Epoch(NamedTuple):
     regulariser: float  # mean over the steps: KL per example, prior or repulsion; 0 without one
     penalty: float  # mean over the steps, before its strength
     validation_nll: float  # in evaluation mode: at the mean weights for a Bayesian model
-    validation_penalty: float  # of the whole validation background
-    strength: float  # of the penalty in this epoch
-    criterion: float  # validation_nll + full strength * validation_penalty
+    validation_penalty: float  # of the whole validation background, or of all its rows
+    strength: float  # of the penalty in this epoch; of a constraint, from 0 to 1
+    criterion: float  # what chooses the epoch: validation_nll + full strength * validation_penalty
 
 
 class History(tuple[Epoch, ...]):

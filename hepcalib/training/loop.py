@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -19,6 +19,7 @@ from hepcalib.training.examples import (
 from hepcalib.training.history import Epoch, History
 from hepcalib.training.objective import Objective, score
 from hepcalib.training.options import learning_rate_factor
+from hepcalib.training.penalties import penalty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,13 +49,14 @@ def train(
     Weights are divided by their mean over the training sample, not over the batch, so that single
     ones may be negative. Minus the log-likelihood is the model's `loss`, Omega its `regulariser`:
     for a Bayesian model the divergence from the prior over the number of training rows. The
-    penalty P sees the background rows of the batch only; its score is the mean of the predicted
+    penalty P sees the background rows of the batch, or all; its score is the mean of the predicted
     distribution, the probability of a tagger. At the end the model's `finish` fits what descent
     does not learn.
 
     The best epoch is that of the smallest validation NLL + strength * penalty of the validation
-    background, without the regulariser, among the epochs at full strength. Bayesian models are
-    validated at their mean weights: that is one pass instead of one per draw, and slightly
+    sample, without the regulariser, among the epochs at full strength; of a constraint, those that
+    meet it come first; of an adversary, or with keep "last", it is the last one. Bayesian models
+    are validated at their mean weights: that is one pass instead of one per draw, and slightly
     flatters a model whose weights are uncertain.
 
     For a seed and a fixed number of threads the result on a CPU is reproducible bit by bit.
@@ -84,12 +86,13 @@ def train(
     with thread_count(options.threads), torch.random.fork_rng(devices=cuda):
         torch.manual_seed(options.seed)
         model.to(device)
-        objective = Objective(model, options, rows=examples.batch.rows)
         dtype = next(model.parameters()).dtype
         samples = [_prepared(sample, device, dtype) for sample in (examples, validation)]
-        history = _epochs(objective, *samples, progress=progress)
+        restraint = None if options.penalty is None else penalty(options.penalty, samples[0])
+        objective = Objective(model, examples.batch.rows, restraint)
+        history = _epochs(objective, *samples, options=options, progress=progress)
         model.eval()
-        model.finish(*(Labelled(s.batch, s.target, s.weight) for s in samples))
+        model.finish(*(Labelled(s.batch, s.target, s.weight, s.nuisance) for s in samples))
     return history
 
 
@@ -98,7 +101,7 @@ def _check(sample: Examples, name: str, model: Model, options: TrainingOptions) 
     if isinstance(model.head, BernoulliHead):
         require_classes(sample, name)
     if options.penalty is not None:
-        require_penalisable(sample, name)
+        require_penalisable(sample, name, acts_on=options.penalty.acts_on)
     if options.weight_decay and any(hasattr(m, "prior_precision") for m in model.modules()):
         msg = f"weight_decay {options.weight_decay} for a model with a prior; set it to 0"
         raise TrainingError(msg)
@@ -120,12 +123,13 @@ def _epochs(
     examples: Examples,
     validation: Examples,
     *,
+    options: TrainingOptions,
     progress: Callable[[int, int], None] | None,
 ) -> History:
-    model, options = objective.model, objective.options
+    model = objective.model
     steps = math.ceil(examples.batch.rows / options.batch_size)
     passes = max(1, math.ceil(options.min_steps / (steps * options.epochs)))
-    descent = _Descent(model, options, steps=passes * steps * options.epochs)
+    descent = _Descent(objective, options, steps=passes * steps * options.epochs)
     order = torch.Generator().manual_seed(options.seed)
     history = History()
     best = _copied(model)
@@ -133,7 +137,8 @@ def _epochs(
         for epoch in range(options.epochs):
             batches = _order(examples.batch.rows, steps=steps, passes=passes, generator=order)
             means = _one_pass(objective, examples, batches, epoch=epoch, descent=descent)
-            history = History((*history, _validated(objective, validation, means, epoch=epoch)))
+            found = _validated(objective, validation, means, epoch=epoch, options=options)
+            history = History((*history, found))
             if history.best is history[-1]:
                 best = _copied(model)
             if progress is not None:
@@ -158,20 +163,25 @@ def _copied(model: Model) -> dict[str, Tensor]:
 class _Descent:
     """Steps down the gradient, with the learning rate of the schedule."""
 
-    def __init__(self, model: Model, options: TrainingOptions, *, steps: int) -> None:
-        self._parameters, self._clip = list(model.parameters()), options.gradient_clip
+    def __init__(self, objective: Objective, options: TrainingOptions, *, steps: int) -> None:
+        self.options = options
+        self._parameters = list(objective.model.parameters())
+        groups: list[dict[str, Any]] = [{"params": self._parameters}]
+        factors = [lambda step: learning_rate_factor(options.schedule, step / steps)]
+        if objective.penalty is not None and options.penalty is not None:
+            rate = options.penalty.learning_rate
+            groups.append({"params": list(objective.penalty.parameters()), "lr": rate})
+            factors.append(lambda _: 1.0)
         self._optimizer = torch.optim.AdamW(
-            self._parameters, lr=options.learning_rate, weight_decay=options.weight_decay
+            groups, lr=options.learning_rate, weight_decay=options.weight_decay
         )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: learning_rate_factor(options.schedule, step / steps)
-        )
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, factors)
 
     def step(self, loss: Tensor) -> None:
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
-        if self._clip is not None:
-            torch.nn.utils.clip_grad_norm_(self._parameters, self._clip)
+        if self.options.gradient_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self._parameters, self.options.gradient_clip)
         self._optimizer.step()
         self._schedule.step()
 
@@ -194,21 +204,22 @@ def _one_pass(
 ) -> Means:
     """Take one step per batch; return the means of the terms."""
     objective.model.train()
-    strength = objective.strength(epoch)
     nll = regulariser = penalty = 0.0
     seen = sum(len(rows) for rows in batches)
     for step, rows in enumerate(batches):
-        terms = objective.terms(examples.select(rows.to(examples.target.device)))
-        loss = terms.nll + terms.regulariser + strength * terms.penalty
+        terms = objective.terms(examples.select(rows.to(examples.target.device)), epoch=epoch)
+        loss = terms.loss
         if not math.isfinite(loss.item()):
             parts = ", ".join(f"{k} {v.item()}" for k, v in terms._asdict().items())
             msg = (
                 f"the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1} of "
                 f"{len(batches)} ({parts}); lower learning_rate "
-                f"({objective.options.learning_rate}) or set gradient_clip"
+                f"({descent.options.learning_rate}) or set gradient_clip"
             )
             raise TrainingError(msg)
         descent.step(loss)
+        if objective.penalty is not None:
+            objective.penalty.react(terms.penalty.item(), epoch=epoch)
         share = len(rows) / seen
         nll += share * terms.nll.item()
         regulariser += share * terms.regulariser.item()
@@ -216,11 +227,18 @@ def _one_pass(
     return Means(nll, regulariser, penalty)
 
 
-def _validated(objective: Objective, validation: Examples, means: Means, *, epoch: int) -> Epoch:
+def _validated(
+    objective: Objective,
+    validation: Examples,
+    means: Means,
+    *,
+    epoch: int,
+    options: TrainingOptions,
+) -> Epoch:
     """Evaluate the model, in blocks as large as the batches, and complete the epoch's figures."""
-    model, options = objective.model.eval(), objective.options
+    model = objective.model.eval()
     rows = validation.batch.rows
-    nll, penalty, scores = 0.0, 0.0, []
+    nll, value, scores = 0.0, 0.0, []
     with torch.no_grad():
         for start in range(0, rows, options.batch_size):
             block = slice(start, start + options.batch_size)
@@ -228,26 +246,25 @@ def _validated(objective: Objective, validation: Examples, means: Means, *, epoc
             weight = None if validation.weight is None else validation.weight[block]
             loss = model.weighted_loss(predicted, validation.target[block], weight).double()
             nll += loss.mean().item() * loss.shape[-1] / rows
-            if options.penalty is not None:
+            if objective.penalty is not None:
                 scores.append(score(predicted))
-        if scores:
+        if objective.penalty is not None:
             usable = math.isfinite(nll)
-            penalty = objective.penalty(torch.cat(scores), validation).item() if usable else nll
-    strength = objective.strength(options.epochs - 1)
-    criterion = nll + strength * penalty
-    if not math.isfinite(criterion):
+            value = objective.penalty.value(torch.cat(scores), validation).item() if usable else nll
+    if not math.isfinite(nll + value):
         msg = (
-            f"after epoch {epoch + 1} the validation nll is {nll}, its penalty {penalty}; lower "
+            f"after epoch {epoch + 1} the validation nll is {nll}, its penalty {value}; lower "
             f"learning_rate ({options.learning_rate}) or set gradient_clip"
         )
         raise TrainingError(msg)
+    criterion = objective.criterion(nll, value, epoch=epoch)
     return Epoch(
         epoch=epoch + 1,
         train_nll=means.nll,
         regulariser=means.regulariser,
         penalty=means.penalty,
         validation_nll=nll,
-        validation_penalty=penalty,
+        validation_penalty=value,
         strength=objective.strength(epoch),
-        criterion=criterion,
+        criterion=-float(epoch) if options.keep == "last" else criterion,
     )

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from hepcalib import losses
-
 if TYPE_CHECKING:
     from torch.distributions import Distribution
 
     from hepcalib.models.model import Model
     from hepcalib.training.examples import Examples
-    from hepcalib.training.options import TrainingOptions
+    from hepcalib.training.penalties import Penalty
 
 __all__ = ["Objective", "Terms", "score"]
 
@@ -25,47 +23,46 @@ class Terms(NamedTuple):
 
     nll: Tensor
     regulariser: Tensor
-    penalty: Tensor
+    penalty: Tensor  # as measured
+    cost: Tensor  # what it adds to the loss
+
+    @property
+    def loss(self) -> Tensor:
+        """Their sum."""
+        return self.nll + self.regulariser + self.cost
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: a model with the options of its training and the size of its sample."""
+    """What is minimised: a model and a penalty, and the size of the training sample."""
 
     model: Model
-    options: TrainingOptions
     rows: int
+    penalty: Penalty | None = None
 
     def strength(self, epoch: int) -> float:
-        """Strength of the penalty in an epoch, counted from 0: a linear ramp, then constant."""
-        if self.options.penalty is None:
-            return 0.0
-        warmup = self.options.penalty_warmup_epochs
-        return self.options.penalty_strength * min(1.0, (epoch + 1) / (warmup + 1))
+        """Return the strength of the penalty in an epoch, counted from 0; 0 without one."""
+        return 0.0 if self.penalty is None else self.penalty.strength(epoch)
 
-    def terms(self, examples: Examples) -> Terms:
+    def criterion(self, nll: float, value: float, *, epoch: int) -> float:
+        """Return what is the smaller, the better an epoch: nll, or what the penalty makes of it."""
+        if self.penalty is None:
+            return nll
+        return self.penalty.criterion(nll, value, epoch=epoch)
+
+    def terms(self, examples: Examples, *, epoch: int) -> Terms:
         """Return the parts of the loss of a batch of examples, differentiable."""
         predicted = self.model(examples.batch)
         loss = self.model.weighted_loss(predicted, examples.target, examples.weight)
         nll = loss.mean()
-        penalty = nll.new_zeros(())
-        if self.options.penalty is not None and bool(torch.isfinite(nll)):
-            penalty = self.penalty(score(predicted), examples).to(nll.dtype)
-        regulariser = self.model.regulariser(predicted, examples.target, rows=self.rows)
-        return Terms(nll, regulariser, penalty)
-
-    def penalty(self, score: Tensor, examples: Examples) -> Tensor:
-        """Return the penalty of the background rows; 0 where there are fewer than two."""
-        background, nuisance = examples.background, examples.nuisance
-        if self.options.penalty is None or background is None or nuisance is None:
-            return score.new_zeros(())
-        selected = background.nonzero().squeeze(1)
-        if len(selected) < 2:
-            return score.new_zeros(())
-        weight = None if examples.weight is None else examples.weight[selected]
-        function = getattr(losses, self.options.penalty)
-        result: Tensor = function(score[selected], nuisance[selected], weight=weight)
-        return result
+        penalty = cost = nll.new_zeros(())
+        if self.penalty is not None and bool(torch.isfinite(nll)):
+            parts = self.penalty.cost(score(predicted), examples, epoch=epoch)
+            penalty, cost = (part.to(nll.dtype) for part in parts)
+        regulariser = self.model.regulariser(
+            predicted, examples.target, rows=self.rows, weight=examples.weight
+        )
+        return Terms(nll, regulariser, penalty, cost)
 
 
 def score(predicted: Distribution) -> Tensor:

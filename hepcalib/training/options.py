@@ -6,16 +6,18 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from hepcalib import losses
 from hepcalib.exceptions import ConfigError, suggestion
 from hepcalib.training.devices import DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from hepcalib.training.penalties import PenaltyOptions
+
 __all__ = ["SCHEDULES", "TrainingOptions", "learning_rate_factor"]
 
 SCHEDULES = ("one_cycle", "cosine", "constant")
+KEPT = ("best", "last")
 
 _RISE = 0.3  # share of the steps in which the one-cycle rate rises
 _START, _END = 1 / 25, 1e-4  # its first and last rate, relative to the highest
@@ -38,9 +40,9 @@ class TrainingOptions:
         threads: CPU threads; None leaves the setting of the process.
         schedule: "one_cycle" (rises for 30 % of the steps), "cosine" (falls to 0) or "constant".
         gradient_clip: Largest norm of the gradient; None for no limit.
-        penalty: Name of a decorrelation penalty in `hepcalib.losses.PENALTIES`, or None.
-        penalty_strength: Factor of the penalty in the loss.
-        penalty_warmup_epochs: Epochs over which the strength rises linearly from 0.
+        penalty: A decorrelation penalty, or None.
+        keep: "best", the epoch of the smallest criterion, or "last": where epochs differ by less
+            than their noise, the last one has the smallest learning rate.
 
     Raises:
         ConfigError: if a value is out of range or a name unknown.
@@ -57,28 +59,29 @@ class TrainingOptions:
     threads: int | None = None
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     gradient_clip: float | None = None
-    penalty: str | None = None
-    penalty_strength: float = 0.0
-    penalty_warmup_epochs: int = 0
+    penalty: PenaltyOptions | None = None
+    keep: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "threads"):
             _require(name, getattr(self, name), minimum=1)
-        for name in ("weight_decay", "seed", "penalty_strength", "penalty_warmup_epochs"):
+        for name in ("weight_decay", "seed", "min_steps"):
             _require(name, getattr(self, name), minimum=0)
-        _require("min_steps", self.min_steps, minimum=0)
         for name in ("learning_rate", "gradient_clip"):
             _require(name, getattr(self, name), minimum=math.nextafter(0, 1))
         _require_known("device", self.device, DEVICES)
         _require_known("schedule", self.schedule, SCHEDULES)
-        if self.penalty is not None:
-            _require_known("penalty", self.penalty, losses.PENALTIES)
-            if self.penalty_warmup_epochs >= self.epochs:
-                msg = (
-                    f"penalty_warmup_epochs is {self.penalty_warmup_epochs} of {self.epochs} "
-                    "epochs; at least one epoch must have the full strength"
-                )
-                raise ConfigError(msg)
+        _require_known("keep", self.keep, KEPT)
+        if self.keep == "last" and self.patience is not None:
+            msg = f"patience is {self.patience} with keep 'last'; the last epoch has no better one"
+            raise ConfigError(msg)
+        if self.penalty is not None and self.penalty.ramp(self.epochs - 1) < 1.0:
+            msg = (
+                f"penalty: {self.penalty.pretraining_epochs} pretraining_epochs and "
+                f"{self.penalty.warmup_epochs} warmup_epochs of {self.epochs} epochs; at least one "
+                "epoch must have the full strength"
+            )
+            raise ConfigError(msg)
 
 
 def learning_rate_factor(schedule: str, progress: float) -> float:

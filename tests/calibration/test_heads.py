@@ -10,10 +10,10 @@ import torch
 from torch.distributions import LogNormal, Normal
 
 from hepcalib.calibration import decompose, location, pooled
-from hepcalib.calibration.components import components
 from hepcalib.calibration.location import mean, median, mode, quantile, response_mean, response_mode
 from hepcalib.calibration.uncertainty import response_deviation
 from hepcalib.exceptions import ConfigError
+from hepcalib.models.components import components
 from hepcalib.models.heads import (
     Head,
     LogNormalHead,

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, MixtureSameFamily, Normal
 
-from hepcalib.calibration import components, location, pooled
+from hepcalib.calibration import location, pooled
 from hepcalib.calibration.location import LOCATIONS, mean, median, mode, quantile
 from hepcalib.exceptions import ConfigError
+from hepcalib.models import components
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -107,7 +108,7 @@ def test_mode_of_pooled_members_is_nowhere_below_a_scan() -> None:
 def test_gradient_of_the_density_vanishes_at_the_mode() -> None:
     distribution = random_mixtures(300, 5)
     x = mode(distribution).requires_grad_()
-    distribution.log_prob(x).sum().backward()  # type: ignore[no-untyped-call]
+    distribution.log_prob(x).sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     width = components.components(distribution).deviations.amin(-1)
     assert x.grad is not None
     assert (x.grad * width).abs().max() < 1e-6
@@ -142,7 +143,7 @@ def test_mean_is_that_of_the_distribution_and_differentiable() -> None:
     distribution = random_mixtures(100, 7)
     torch.testing.assert_close(mean(distribution), distribution.mean)
     x = torch.zeros(1, 3, requires_grad=True)
-    mean(MixtureSameFamily(Categorical(logits=torch.zeros(1, 3)), Normal(x, 1.0))).sum().backward()  # type: ignore[no-untyped-call]
+    mean(MixtureSameFamily(Categorical(logits=torch.zeros(1, 3)), Normal(x, 1.0))).sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     assert x.grad is not None
     assert x.grad.tolist() == [pytest.approx([1 / 3] * 3)]
 

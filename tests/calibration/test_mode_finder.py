@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, LogNormal, MixtureSameFamily, Normal
 
-from hepcalib.calibration import components, mode_finder, pooled
+from hepcalib.calibration import mode_finder, pooled
 from hepcalib.calibration.location import mode, response_mode
+from hepcalib.models import components
 
 DOUBLE = torch.float64
 # The scan for starts leaves out components whose height is below 1e-9 of the highest.

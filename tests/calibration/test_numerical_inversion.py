@@ -107,9 +107,9 @@ def test_fitted_inversion_does_not_see_the_spectrum(
             )
         )
         shifts.append(inversions[-1].apply(test.measured).mean())
-    # A node is known to the width over sqrt(rows in its bin), some 8,000, a mode to 0.6 of the
-    # width over n^(1/5); the mean over the test sample divides this by about 2.
-    allowed = 0.2 if statistic == "mode" else 0.02
+    # A node is known to the width over sqrt(rows in its bin), some 8,000, a median to 1.25 and a
+    # mode to 1.4 times as much; the mean over the test sample divides this by about 2.
+    allowed = 4 * {"mean": 1.0, "median": 1.25, "mode": 1.4}[statistic] * (2 / 8000) ** 0.5 / 2
     problem = GaussianProblem(mean=1.0, width=2.5, noise=2.0)
     regression = 2 * problem.mean * (1.0 - problem.slope) / problem.noise
     assert abs(shifts[1] - shifts[0]) / problem.noise < allowed < 0.6 * regression
@@ -181,7 +181,7 @@ def test_impossible_input_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"got \['eta'\]; needed: \[\]"):
         log.apply([1.0], eta=[0.0])
     with pytest.raises(ConfigError, match=r"unknown statistic 'medain'.*Did you mean 'median'"):
-        NumericalInversion.fit([1.0], [1.0], edges=[0, 2], statistic="medain")  # type: ignore[arg-type]
+        NumericalInversion.fit([1.0], [1.0], edges=[0, 2], statistic="medain")  # type: ignore[arg-type]  # a wrong value
     with pytest.raises(ShapeError, match=r"measured \(3,\); needed: \(2,\)"):
         NumericalInversion(true=np.array([1.0, 2.0]), measured=np.array([1.0, 2.0, 3.0]))
     line = np.array([0.0, 1.0])

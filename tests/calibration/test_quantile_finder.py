@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, LogNormal, MixtureSameFamily, Normal
 
-from hepcalib.calibration import components, quantile_finder
+from hepcalib.calibration import quantile_finder
 from hepcalib.calibration.quantile_finder import quantile, quantiles
 from hepcalib.exceptions import ConfigError, ShapeError
+from hepcalib.models import components
 
 DOUBLE = torch.float64
 ONE_SIGMA = (0.5, 0.15866, 0.84134)

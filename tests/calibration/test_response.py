@@ -78,6 +78,6 @@ def test_energies_that_have_no_response_are_refused(array: Any, value: float) ->
 
 def test_gradient_goes_through() -> None:
     response = torch.tensor([0.8], requires_grad=True)
-    calibrated(torch.tensor([4.0]), response).sum().backward()  # type: ignore[no-untyped-call]
+    calibrated(torch.tensor([4.0]), response).sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     assert response.grad is not None
     assert response.grad.item() == pytest.approx(-4.0 / 0.64)

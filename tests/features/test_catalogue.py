@@ -27,4 +27,4 @@ def test_unknown_key_is_refused_with_the_nearest() -> None:
 
 def test_catalogue_cannot_be_changed() -> None:
     with pytest.raises(TypeError, match="does not support item assignment"):
-        CATALOGUE["cluster.energy"] = CATALOGUE["cluster.mu"]  # type: ignore[index]
+        CATALOGUE["cluster.energy"] = CATALOGUE["cluster.mu"]  # type: ignore[index]  # refused, as it must be

@@ -33,7 +33,9 @@ def test_columns_of_flat_records(flat: Any) -> None:
 def test_events_of_objects_are_flattened_in_order(flat: Any, counts: list[int]) -> None:
     jagged = ak.unflatten(flat, counts)
     table = Table(jagged, constituents=["pt"])
-    assert objects_per_event(jagged).tolist() == counts  # type: ignore[union-attr]
+    found = objects_per_event(jagged)
+    assert found is not None
+    assert found.tolist() == counts
     assert table.rows == 3
     assert table["pt"].tolist() == [10, 20, 30]
     assert table["constituents.pt"].tolist() == [1, 2, 3]
@@ -128,3 +130,52 @@ def test_virtual_columns_load_only_what_is_asked_for() -> None:
     table = Table({"pt": virtual("pt"), "mu": virtual("mu")})
     assert table["pt"].tolist() == [1, 2]
     assert loaded == ["pt"]
+
+
+def test_a_part_is_a_table_of_its_rows(flat: Any) -> None:
+    table = Table(flat, constituents=["pt", "eta"])
+    part = table.part(slice(1, 3))
+    assert (part.first, part.rows) == (1, 2)
+    assert part["pt"].tolist() == [20, 30]
+    assert part["constituents.pt"].tolist() == [3]
+    assert part.offsets.tolist() == [0, 0, 1]
+    assert part.per_constituent(part["pt"]).tolist() == [30]
+    assert part.sum(part["constituents.pt"]).tolist() == [0, 3]
+    inner = part.part(slice(1, 2))
+    assert (inner.first, inner["pt"].tolist()) == (2, [30])
+    assert table.part(slice(3, 9)).rows == 0
+    assert table["pt"].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
+def test_blocks_cover_all_rows_and_are_bounded(flat: Any, size: int) -> None:
+    table = Table(flat, constituents=["pt"])
+    blocks = table.blocks(size)
+    assert [row for block in blocks for row in range(block.start, block.stop)] == [0, 1, 2]
+    for block in blocks:
+        part = table.part(block)
+        assert part.rows == 1 or part.rows + len(part["constituents.pt"]) <= size
+    assert len(Table(flat).blocks(size)) == -(-3 // size)  # without constituents, rows alone
+    assert Table(flat[:0]).blocks(size) == []
+
+
+def test_the_parts_share_what_was_read(monkeypatch: pytest.MonkeyPatch, flat: Any) -> None:
+    table, reads = Table(flat, constituents=["pt"]), []
+    numbers = Table._numbers
+
+    def noting(self: Table, name: str) -> Any:
+        reads.append(name)
+        return numbers(self, name)
+
+    monkeypatch.setattr(Table, "_numbers", noting)
+    for block in table.blocks(1):
+        part = table.part(block)
+        assert part.per_constituent(part["pt"]) is part.per_constituent(part["pt"])
+    assert reads == ["pt"]
+
+
+def test_lists_of_different_lengths_name_the_row() -> None:
+    pt, eta = ak.Array([[1.0], [2.0], [3.0]]), ak.Array([[0.1], [0.2, 0.3], [0.4]])
+    jets = ak.zip({"constituents": ak.zip({"pt": pt, "eta": eta}, depth_limit=1)}, depth_limit=1)
+    with pytest.raises((DataError, ShapeError), match=r"constituents"):
+        Table(jets, constituents=["pt", "eta"])["constituents.pt"]

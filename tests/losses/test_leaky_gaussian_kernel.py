@@ -40,7 +40,7 @@ def test_values_are_those_of_the_formula() -> None:
 
 def test_far_residuals_have_a_gradient_through_the_leak_only() -> None:
     u = torch.tensor([50.0, -50.0], requires_grad=True)
-    leaky_gaussian_kernel(u, h=0.1, alpha=0.05).sum().backward()  # type: ignore[no-untyped-call]
+    leaky_gaussian_kernel(u, h=0.1, alpha=0.05).sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     assert u.grad is not None
     assert u.grad.tolist() == pytest.approx([0.05, -0.05])
     (flat,) = torch.autograd.grad(leaky_gaussian_kernel(u, h=0.1).sum(), u)

@@ -92,7 +92,7 @@ def test_reweighted_histograms(spectrum: str) -> None:
     edges = np.array([1.0, 5.0, 20.0])
     for binned_in, moves in (("truth", False), ("reco", True)):
         before, after = (
-            closures(histogram, edges=edges, binned_in=binned_in, spectrum=name)["A"]  # type: ignore[arg-type]
+            closures(histogram, edges=edges, binned_in=binned_in, spectrum=name)["A"]  # type: ignore[arg-type]  # names of a loop
             for name in ("nominal", spectrum)
         )
         moved = shift(before, after)

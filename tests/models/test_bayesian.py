@@ -201,7 +201,7 @@ def test_regulariser_is_the_divergence_over_the_rows() -> None:
 def test_nested_and_repeated_layers_are_replaced_once() -> None:
     plain = LinearModel(2)
     shared = nn.Linear(2, 2)
-    plain.linear = nn.Sequential(shared, nn.Sequential(shared, nn.Linear(2, 1)))  # type: ignore[assignment]
+    plain.linear = nn.Sequential(shared, nn.Sequential(shared, nn.Linear(2, 1)))  # type: ignore[assignment]  # of another class than declared
     model = Bayesian(plain, draws=2).eval()
     layers = {id(m) for m in model.modules() if isinstance(m, MeanFieldLinear)}
     assert len(layers) == 3
@@ -229,7 +229,7 @@ def test_models_that_cannot_be_made_bayesian_are_refused() -> None:
     with pytest.raises(ConfigError, match="has members of its own"):
         Bayesian(mlp())
     plain = LinearModel(1)
-    plain.linear = plain.constituent = nn.Identity()  # type: ignore[assignment]
+    plain.linear = plain.constituent = nn.Identity()  # type: ignore[assignment]  # of another class than declared
     with pytest.raises(ConfigError, match=r"no nn\.Linear"):
         Bayesian(plain)
 

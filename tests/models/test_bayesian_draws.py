@@ -119,7 +119,7 @@ def test_draws_made_in_inference_mode_serve_a_gradient_of_the_inputs_later() -> 
     with torch.inference_mode():
         model.member_outputs(batch)
     features = torch.zeros(2, 3, requires_grad=True)
-    model.member_outputs(Batch(features)).sum().backward()  # type: ignore[no-untyped-call]
+    model.member_outputs(Batch(features)).sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     assert features.grad is not None
     assert features.grad.abs().max() > 0
 
@@ -159,6 +159,6 @@ def test_moved_and_copied_models_draw_from_their_own_weights() -> None:
     assert not torch.equal(twin.member_outputs(batch), first)
     assert torch.equal(model.member_outputs(batch), first)
     biases = {name for name, _ in model.named_parameters() if name.endswith("bias")}
-    model.member_outputs(batch).sum().backward()  # type: ignore[no-untyped-call]
+    model.member_outputs(batch).sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     got = {name for name, p in model.named_parameters() if p.grad is not None}
     assert got == biases

@@ -180,7 +180,7 @@ def test_the_model_is_copied_and_its_gradient_reaches_every_parameter() -> None:
     plain = MLP(features=3, hidden=(8,), head=NormalHead())
     model = Dropout(plain, draws=3).train()
     loss = model.loss(model(jets()), torch.zeros(ROWS)).mean()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
     assert all(p.grad is None for p in plain.parameters())
     assert model.regulariser(model(jets()), torch.zeros(ROWS), rows=5).item() == 0

@@ -88,7 +88,7 @@ def descend(
         descent.zero_grad()
         predicted = model(batch)
         loss = model.loss(predicted, target).mean()
-        (loss + model.regulariser(predicted, target, rows=100)).backward()  # type: ignore[no-untyped-call]
+        (loss + model.regulariser(predicted, target, rows=100)).backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         descent.step()
 
 
@@ -160,7 +160,7 @@ def test_in_evaluation_the_gradient_is_that_of_the_mean() -> None:
     gradients = []
     for training in (True, False):
         model.train(training).zero_grad()
-        model.loss(model(batch), target).mean().backward()  # type: ignore[no-untyped-call]
+        model.loss(model(batch), target).mean().backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         gradients.append([parameter.grad for parameter in model.parameters()])
     for trained, evaluated in zip(*gradients, strict=True):
         assert trained is not None
@@ -174,7 +174,7 @@ def test_gradient_reaches_every_parameter(
     make: Callable[[], Model], wrap: Callable[[Model], DeepEnsemble]
 ) -> None:
     model, (batch, target) = randomised(wrap(make())), jets()
-    model.loss(model(batch), target).mean().backward()  # type: ignore[no-untyped-call]
+    model.loss(model(batch), target).mean().backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -193,7 +193,7 @@ def test_description_weights_and_copies_give_the_same_model(
         monkeypatch.setattr(models, name, getattr(module, name), raising=False)
         monkeypatch.setattr(models, "__all__", [*models.__all__, name])
     model, (batch, target) = randomised(wrap(make())), jets()
-    model.loss(model(batch), target).mean().backward()  # type: ignore[no-untyped-call]
+    model.loss(model(batch), target).mean().backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     outputs = model.eval().member_outputs(batch)
     for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         assert torch.equal(again.member_outputs(batch), outputs)
@@ -239,12 +239,14 @@ class Shifted(MLP):
         return raw
 
 
-def test_buffers_are_common_and_a_layer_that_is_used_twice_stays_one() -> None:
+def test_each_member_has_its_buffers_and_a_layer_that_is_used_twice_stays_one() -> None:
     model, (batch, _) = randomised(DeepEnsemble(Shifted(shift=3.0), members=2)), jets()
-    assert model.state_dict()["model.shift"].item() == 3.0
+    assert model.state_dict()["statistics.shift"].tolist() == [3.0, 3.0]
+    model.stacked_buffers()["shift"][1] = 4.0
     raw = model.member_outputs(batch)
+    torch.testing.assert_close(model.outputs(batch), raw[0])
     for member in range(2):
-        lone = Shifted(shift=3.0)
+        lone = Shifted(shift=3.0 + member)
         state = {name: value[member].detach() for name, value in model.stacked().items()}
         lone.load_state_dict(state, strict=False)
         torch.testing.assert_close(raw[member], lone.outputs(batch))

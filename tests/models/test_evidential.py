@@ -163,6 +163,19 @@ def test_regulariser_is_the_evidence_where_the_prediction_is_wrong() -> None:
     assert mlp(regularisation=0.0).regulariser(predicted, target, rows=7).item() == 0.0
 
 
+def test_a_row_of_weight_two_counts_twice_in_the_regulariser() -> None:
+    model, batch = mlp(regularisation=0.5), jets()
+    target, weight = torch.linspace(0.0, 1.0, ROWS), (torch.arange(ROWS) % 3).float()
+    twice = torch.arange(ROWS).repeat_interleave(weight.long())
+    assert batch.features is not None
+    replicated = Batch(batch.features[twice])
+    found = model.regulariser(model(batch), target, rows=ROWS, weight=weight).item()
+    expected = model.regulariser(model(replicated), target[twice], rows=ROWS).item()
+    assert found == pytest.approx(expected * len(twice) / ROWS, rel=1e-5)  # float32 sums
+    without = model.regulariser(model(batch), target, rows=ROWS).item()
+    assert without != pytest.approx(found, rel=1e-3)
+
+
 def test_likelihood_does_not_know_the_split() -> None:
     one, other = evidence(0.0, 4.0, 1.0, 0.8), evidence(0.0, 0.25, 1.0, 0.2)
     y = torch.linspace(-3, 3, 7, dtype=torch.float64)
@@ -198,7 +211,7 @@ def test_gradient_reaches_every_parameter(make: Callable[..., Evidential]) -> No
             parameter.add_(0.1 * torch.randn_like(parameter))
     predicted = model(batch)
     loss = model.loss(predicted, target).mean() + model.regulariser(predicted, target, rows=ROWS)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     for parameter in model.parameters():
         assert parameter.grad is not None
         assert parameter.grad.isfinite().all()
@@ -216,7 +229,7 @@ def test_training_finds_mean_and_width() -> None:
         predicted = model(Batch(x))
         loss = model.loss(predicted, y).mean() + model.regulariser(predicted, y, rows=2000)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         optimiser.step()
     with torch.no_grad():
         found = decompose(model.eval().members(Batch(x)))

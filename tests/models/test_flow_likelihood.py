@@ -198,7 +198,7 @@ def test_noise_keeps_the_density_of_a_discrete_value_finite() -> None:
 def test_gradient_reaches_every_parameter() -> None:
     model = stirred(flow(3, modelled=2)).train()
     loss = model.loss(model(rows_of(50, 3)), torch.linspace(-3, 3, 50)).mean()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name

@@ -198,6 +198,9 @@ def test_d_is_there_in_training_only_and_fades() -> None:
     difference = first.statistic(z) - last.statistic(z)
     torch.testing.assert_close(difference, 3.0 * first.residual(z))
     assert model.regulariser(first, z, rows=50).item() == pytest.approx(1.5)
+    half = torch.arange(50) % 2 == 0
+    weighted = model.regulariser(first, z, rows=50, weight=half.to(z))
+    assert weighted.item() == pytest.approx(0.75)
 
 
 def test_gradient_reaches_every_parameter() -> None:
@@ -207,7 +210,7 @@ def test_gradient_reaches_every_parameter() -> None:
             parameter.normal_(std=0.3)
     x, z = pairs(64, seed=9)
     loss = model.loss(model.train()(powers(x / 3)), z).mean()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name

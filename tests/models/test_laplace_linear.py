@@ -71,10 +71,10 @@ def minimise(model: Laplace, sample: Labelled) -> None:
         predicted = model(sample.batch)
         total = model.loss(predicted, sample.target).mean()
         total = total + model.regulariser(predicted, sample.target, rows=len(sample.target))
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         return total
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    optimiser.step(loss)  # type: ignore[no-untyped-call]  # torch does not annotate it
 
 
 def test_linear_model_has_the_exact_posterior() -> None:

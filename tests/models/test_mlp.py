@@ -31,7 +31,9 @@ def test_learns_a_curve(activation: str) -> None:
         (-model(Batch(x)).log_prob(y).mean()).backward()
         optimiser.step()
         scheduler.step()
-    assert (model(Batch(x)).mean - y).abs().max() < 0.2
+    slope = (x[:, 0] * y).sum() / x.square().sum()
+    line = (slope * x[:, 0] - y).abs().max()  # what the best straight line misses, 0.40
+    assert (model(Batch(x)).mean - y).abs().max() < 0.5 * line
 
 
 def test_an_untrained_model_predicts_about_a_standard_normal_for_large_inputs_too() -> None:

@@ -74,7 +74,7 @@ def fit(model: Model, batch: Batch, target: Tensor, *, steps: int, rate: float) 
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
     for _ in range(steps):
         optimizer.zero_grad()
-        objective(model, batch, target, rows=len(target)).backward()  # type: ignore[no-untyped-call]
+        objective(model, batch, target, rows=len(target)).backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         optimizer.step()
     model.eval()
 
@@ -89,7 +89,8 @@ def slow_repulsion(members: Tensor) -> Tensor:
     total = members.new_zeros(())
     for i in pairs:
         kernel = [torch.exp(-(members[i] - fixed[j]).square().sum() / (2 * width)) for j in pairs]
-        total = total + sum(kernel) / sum(kernel).detach() - 1  # type: ignore[union-attr]
+        density = torch.stack(kernel).sum()
+        total = total + density / density.detach() - 1
     return total / len(members)
 
 
@@ -234,10 +235,33 @@ def test_the_regulariser_is_the_prior_in_value_and_repels_in_training(
     free = RepulsiveEnsemble(make().double(), members=4, prior_precision=0.0)
     before = free.loss(free(batch), target).detach()
     optimizer = torch.optim.SGD(free.parameters(), lr=0.01)
-    free.regulariser(free(batch), target, rows=1).backward()  # type: ignore[no-untyped-call]
+    free.regulariser(free(batch), target, rows=1).backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     optimizer.step()
     after = free.loss(free(batch), target).detach()
     assert torch.pdist(after).square().sum() > 1.0001 * torch.pdist(before).square().sum()
+
+
+def test_a_row_of_weight_two_counts_twice_in_the_repulsion() -> None:
+    batch, target = jets(18)
+    weight = (torch.arange(18) % 3).double()  # of mean 1
+    twice = torch.arange(18).repeat_interleave(weight.long())
+    assert batch.features is not None
+    model = RepulsiveEnsemble(mlp().double(), members=4, prior_precision=0.0)
+
+    def gradients(features: Tensor, target: Tensor, weight: Tensor | None) -> list[Tensor]:
+        predicted = model(Batch(features))
+        found = model.regulariser(predicted, target, rows=18, weight=weight)
+        return list(torch.autograd.grad(found, list(model.parameters())))
+
+    found = gradients(batch.features, target, weight)
+    expected = gradients(batch.features[twice], target[twice], None)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    without = gradients(batch.features, target, None)
+    moved = [(a - b).abs().max() for a, b in zip(found, without, strict=True)]
+    assert max(moved) > 1e-3 * max(b.abs().max() for b in without)
+    sign = torch.where(target > 0, 1.0, -1.0)
+    of_either_sign = gradients(batch.features, target, weight * sign)
+    torch.testing.assert_close(of_either_sign, found)
 
 
 def test_without_repulsion_a_deep_ensemble_with_a_prior() -> None:
@@ -250,7 +274,7 @@ def test_without_repulsion_a_deep_ensemble_with_a_prior() -> None:
     optimizer = torch.optim.SGD(deep.parameters(), lr=0.1)
     for _ in range(20):
         optimizer.zero_grad()
-        deep.loss(deep(batch), target).mean().backward()  # type: ignore[no-untyped-call]
+        deep.loss(deep(batch), target).mean().backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         for name, value in deep.networks.items():
             assert value.grad is not None
             if name.endswith("weight"):
@@ -268,10 +292,19 @@ def test_without_repulsion_a_deep_ensemble_with_a_prior() -> None:
 def test_the_prior_is_as_strong_for_each_member_as_for_a_lone_network() -> None:
     batch, target = jets()
     model = RepulsiveEnsemble(mlp().double(), members=3, repulsion=0.0, prior_precision=5.0)
-    model.regulariser(model(batch), target, rows=10).backward()  # type: ignore[no-untyped-call]
+    model.regulariser(model(batch), target, rows=10).backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     weight = model.networks["network__0__weight"]
     torch.testing.assert_close(weight.grad, 5.0 * weight.detach() / 10)
     assert model.networks["network__0__bias"].grad is None
+
+
+def test_a_single_fit_with_a_prior_needs_no_others() -> None:
+    batch, target = jets()
+    model = RepulsiveEnsemble(mlp().double(), members=1, repulsion=0.0, prior_precision=5.0)
+    model.regulariser(model(batch), target, rows=10).backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+    weight = model.networks["network__0__weight"]
+    torch.testing.assert_close(weight.grad, 5.0 * weight.detach() / 10)
+    assert model.member_outputs(batch).shape[0] == 1
 
 
 @pytest.mark.parametrize(

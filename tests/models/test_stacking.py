@@ -123,8 +123,8 @@ def test_gradients_are_those_of_a_loop(make: Callable[[], Model]) -> None:
     models = networks(make)
     parameters = {name: value.requires_grad_() for name, value in stacked(models).items()}
     weight = torch.linspace(0.5, 2.0, NETWORKS).view(-1, 1, 1)  # each network has its own gradient
-    (weight * stacked_outputs(models[0], parameters, jets()).square()).sum().backward()  # type: ignore[no-untyped-call]
-    (weight * loop(models, jets()).square()).sum().backward()  # type: ignore[no-untyped-call]
+    (weight * stacked_outputs(models[0], parameters, jets()).square()).sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+    (weight * loop(models, jets()).square()).sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     for name, parameter in parameters.items():
         assert parameter.grad is not None
         each = [dict(model.named_parameters())[name].grad for model in models]

@@ -97,6 +97,39 @@ def test_the_same_candidate_twice_in_a_jet_is_refused() -> None:
         _linked([(1, 1, [(0, 0)]), (2, 2, [(0, 1), (1, 1), (0, 1)])])
 
 
+def test_links_in_order_may_be_doubled_too() -> None:
+    with pytest.raises(DataError, match="1 links name a candidate of a jet twice"):
+        _linked([(1, 2, [(0, 0), (0, 0), (0, 1)])])
+
+
+def test_candidates_of_no_jet_are_in_no_row() -> None:
+    linked = _linked([(1, 5, [(0, 3)]), (0, 4, []), (2, 2, [(1, 1)])])
+    assert linked.offsets.tolist() == [0, 1, 1, 2]
+    assert linked.candidates.tolist() == [3, 10]
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.5, 1.0])
+def test_a_link_is_an_integer(value: float) -> None:
+    arrays = {"links": np.array([1]), "jets": np.array([2]), "candidates": np.array([2])}
+    zero, number = np.array([0]), np.array([value])
+    with pytest.raises(DataError, match=r"y.root: jet numbers of links are float64; needed: int"):
+        link(number, zero, place=Place("y.root"), **arrays)
+    with pytest.raises(DataError, match="candidate numbers of links are float64"):
+        link(zero, number, **arrays)  # type: ignore[arg-type]  # on purpose
+
+
+def test_a_negative_number_written_as_unsigned_is_refused() -> None:
+    one = np.array([1])
+    with pytest.raises(DataError, match="first to candidate 4294967295 in entry 0"):
+        link(
+            np.zeros(1, np.int64),
+            np.array([-1]).astype(np.uint32),
+            links=one,
+            jets=one,
+            candidates=one,
+        )
+
+
 def test_starts_are_offsets_from_zero() -> None:
     counts: NDArray[np.int64] = np.array([2, 0, 3])
     assert starts(counts).tolist() == [0, 2, 2, 5]

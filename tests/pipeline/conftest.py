@@ -15,32 +15,50 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CONFIGS = Path(__file__).parents[2] / "analysis_configs"
+DECORRELATORS: dict[str, dict[str, Any]] = {
+    "conditional_flow": {"epochs": 2},
+    "designed": {"bins": 4},
+    "fixed_efficiency": {"bins": 2, "minimum_entries": 10},
+    "quantile_regression": {"epochs": 2, "quantiles": 5},
+}
 
 
 def _reduced(name: str, folder: Path, *, workspace: Path | None = None) -> Path:
     """Write a shipped configuration with small samples and short trainings; return its path."""
     document = yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8"))
-    for sample in document.get("samples", {}).values():
+    for name_of_sample, sample in document.get("samples", {}).items():
         if sample["kind"] == "topoclusters":
             sample["clusters"] = 4000
         else:
-            sample["events"] = 120
+            sample["events"] = 300 if name_of_sample in _fitted_to(document) else 120
     for model in document.get("models", {}).values():
         if "training" in model:
             model["training"] |= {"epochs": 3, "batch_size": 256, "min_steps": 0}
             model["training"].pop("examples", None)
+            if "parts" in model["training"]:
+                model["training"] |= {"part": 1, "parts": 2}
         if "penalty" in model:
             model["penalty"]["warmup_epochs"] = 1
+            model["penalty"]["pretraining_epochs"] = 0
         _reduce_network(model.get("network"))
     for scan in document.get("scans", {}).values():
         scan["values"] = [500, 1000] if scan["key"] == "training.examples" else scan["values"][:2]
     for residual in document.get("residuals", {}).values():
         residual |= {"true_bins": 2, "minimum_entries": 1}
+    for decorrelator in document.get("decorrelators", {}).values():
+        given = decorrelator.get("options", {})  # which several may share
+        decorrelator["options"] = {**given, **DECORRELATORS[decorrelator["method"]]}
     document["workspace"] = str(workspace or folder / "workspace")
     document["run"] = {"executor": "iterative", "workers": 1, "chunk_size": 1500}
     path = folder / name
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
     return path
+
+
+def _fitted_to(document: dict[str, Any]) -> set[str]:
+    """Return the samples that decorrelators are fitted to: they need a hundred jets."""
+    used = {d for one in document.get("decorrelators", {}).values() for d in one["datasets"]}
+    return {document["datasets"][name]["sample"] for name in used}
 
 
 def _reduce_network(network: dict[str, Any] | None) -> None:
@@ -50,6 +68,8 @@ def _reduce_network(network: dict[str, Any] | None) -> None:
             network["draws"] = 3
         if network["name"] == "GaussianAnsatz":
             network["warmup"] = 5
+        if "trees" in network:
+            network["trees"] = 3
         if "members" in network:
             network["members"] = 2
         network = network.get("model")

@@ -196,7 +196,7 @@ def test_a_feature_that_is_not_finite_fails_its_chunk(
     path = cluster_file(tmp_path / "clusters.root", clusterEta=rapidity)
     result = analyse(path)
     assert result.exit_code == 1
-    where = f"dataset 'given', {path}, entries 20-40"
+    where = f"dataset 'given', {path}, entries 20-40, clusters of positive energy"
     expected = f"{where}: feature 'cluster.rapidity' is not finite for 1 of 20"
     assert f"{expected}, first in row 7: {value}" in result.stderr
     found = account(tmp_path / "out")

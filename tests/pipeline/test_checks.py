@@ -138,6 +138,11 @@ def written(folder: Path, *changes: tuple[str, Any]) -> Path:
             "models.response.network: model.name: unknown model 'PFM'. Known: Bayesian, ",
         ),
         ("models.response.network.name", "PFM", "Did you mean 'PFN'?"),
+        (
+            "models.response.network",
+            {"name": "EFN", "head": {"name": "NormalHead"}},
+            "models.response.network: inputs.constituents begin with constituent.log_pt; EFN needs",
+        ),
         ("models.response.network.phy", [4], "models.response.network: "),
         (
             "models.response.network.head.name",
@@ -187,9 +192,24 @@ def written(folder: Path, *changes: tuple[str, Any]) -> Path:
         (
             "models.tagger.penalty.warmup_epochs",
             20,
-            "models.tagger.training: penalty_warmup_epochs is 20 of 20 epochs",
+            "models.tagger.training: penalty: 0 pretraining_epochs and 20 warmup_epochs of 20 ",
         ),
-        ("models.tagger.penalty.name", "disco", "Known: distance_correlation"),
+        (
+            "models.tagger.penalty.options",
+            {"unbiased": True, "ordr": 1},
+            "models.tagger.penalty: unknown option 'ordr' of distance_correlation. Known: ",
+        ),
+        (
+            "models.tagger.penalty.at_most",
+            0.1,
+            "models.tagger.penalty: penalty: strength 1.0, at_most 0.1; needed: one of them",
+        ),
+        (
+            "models.tagger.penalty.auxiliary",
+            ["pt"],
+            "models.tagger.penalty.auxiliary: distance_correlation knows no auxiliary columns",
+        ),
+        ("models.tagger.penalty.name", "disco", "Known: abcd_closure, adversary"),
         (
             "models.tagger.penalty.nuisance",
             "softdrop_mas",

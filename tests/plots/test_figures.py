@@ -152,6 +152,18 @@ def test_saved_figures_are_the_same_bytes_again(
     assert not figures[0].axes
 
 
+def test_the_later_epochs_decide_on_the_range_of_a_training() -> None:
+    nll = [110.0, 3.0, *np.linspace(-1.0, -2.0, 8)]
+    history = [
+        {**EPOCH, "epoch": n, "train_nll": y, "validation_nll": y} for n, y in enumerate(nll)
+    ]
+    low, high = plots.history_figure(history).axes[0].get_ylim()
+    assert low < min(nll)
+    assert max(nll[2:]) < high < 3.0
+    one = plots.history_figure(history[:1]).axes[0].get_ylim()
+    assert one[0] < 110.0 < one[1]
+
+
 def test_saved_figures_are_sharp_enough_for_a_slide(tmp_path: Path) -> None:
     png, pdf = plots.save(plots.history_figure([]), tmp_path / "figure")
     height, width = np.asarray(plt.imread(png)).shape[:2]

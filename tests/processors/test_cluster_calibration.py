@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import uproot
 
-from hepcalib import inference, ntuples, run
+from hepcalib import bundles, inference, ntuples, run
 from processors import ClusterCalibration
 
 if TYPE_CHECKING:
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     Write = Callable[..., Path]
 
 SCALES = ("EM", "LCW", "Calibrated", "Best possible")
+IDENTITY = ("run", "event", "index", "in_range")
+CALIBRATED = (
+    "energy_calibrated",
+    "response",
+    *(f"energy_sigma_{k}" for k in ("stat", "syst", "tot")),
+)
 
 
 @pytest.fixture
@@ -92,6 +98,38 @@ def test_columns_are_the_prediction(
     relative = columns["energy_sigma_tot"] / columns["energy_calibrated"]
     np.testing.assert_allclose(relative, answer.sigma_tot / answer.response, rtol=1e-5)
     assert np.array_equal(columns["in_range"], np.asarray(answer.in_range))
+
+
+@pytest.mark.parametrize("target", ["log10_response", "log10_truth"])
+def test_clusters_without_a_positive_energy_keep_their_row(
+    cluster_file: Write, bundle: Write, tmp_path: Path, target: Any
+) -> None:
+    found = bundles.load(bundle(tmp_path / "some", model="cluster_response"))
+    kind: dict[str, Any] = {"kind": "response", "object": "cluster", "quantity": "energy"}
+    model = tmp_path / target
+    bundles.save(model, found.model, found.inputs, name="mine", target=target, **kind)
+    energy, true = np.full(60, 8.0), np.full(60, 10.0)
+    energy[[3, 21, 22, 40]] = [0.0, -1.0, -0.5, -2.0]
+    true[50] = -1.0  # noise: calibrated, but without a response
+    path = cluster_file(tmp_path / "c.root", clusterE=energy, cluster_ENG_CALIB_TOT=true)
+    processor = ClusterCalibration(calibration=model, columns=str(tmp_path / "columns"))
+    result = run.process(
+        processor, [run.scan_dataset("given", [path], "cluster_tree")], chunk_size=20
+    )
+    assert result.ledger.ok, result.ledger.complaint()
+    assert entries(result.output["response_mu"])["Calibrated"] == pytest.approx(
+        ntuples.read(path, "cluster_tree").weight[(energy > 0) & (true > 0)].to_numpy().sum()
+    )
+    merged = tmp_path / "merged.root"
+    assert ntuples.merge_parts(tmp_path / "columns" / "given", merged) == 60
+    with uproot.open(merged) as file:
+        columns = file["columns"].arrays(library="np")
+    assert sorted(columns) == sorted({*IDENTITY, *CALIBRATED})
+    for name in IDENTITY:
+        assert np.isfinite(columns[name]).all(), name
+    for name in CALIBRATED:
+        assert np.array_equal(np.isfinite(columns[name]), energy > 0), name
+    assert not columns["in_range"][energy <= 0].any()
 
 
 @pytest.mark.parametrize("chunk_size", [1, 2, 4])

@@ -30,10 +30,13 @@ if TYPE_CHECKING:
 MODELS: dict[str, dict[str, str]] = {
     "ClusterCalibration": {"calibration": "cluster_response"},
     "ClusterStudy": {"BNN": "cluster_response", "Other": "cluster_response"},
+    "DecorrelationComparison": {"plain": "tagger", "MoDe[1]": "tagger"},
     "JetCalibration": {"calibration": "jet_response"},
     "JetTagging": {"plain": "tagger", "decorrelated": "tagger"},
     "PriorIndependence": {"BNN": "cluster_response", "BNN_shifted": "cluster_response"},
     "PublishedCalibration": {},
+    "TaggerComparison": {"one": "tagger", "another": "tagger"},
+    "UncertainTagging": {"tagger": "bayesian_tagger"},
 }
 
 
@@ -57,7 +60,7 @@ def case(
     found = getattr(processors, name)
     models = MODELS[name]
     paths = {role: bundle(tmp_path / role, model=model) for role, model in models.items()}
-    if name.startswith("Jet"):
+    if any("tagger" in model or model.startswith("jet") for model in models.values()):
         return Case(found(**paths), jet_file(tmp_path / "jets.root"), "flat_jets")
     published = np.geomspace(1.0, 9.0, 60, dtype=np.float32)
     file = cluster_file(tmp_path / "clusters.root", clusterECalib=published)

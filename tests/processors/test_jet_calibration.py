@@ -11,7 +11,7 @@ from hepcalib.calibration.numerical_inversion import NumericalInversion
 from hepcalib.exceptions import ConfigError, DataError
 from hepcalib.export import inversion_json, write_corrections
 from processors import JetCalibration
-from processors.jet_calibration import OUTCOMES
+from processors.jet_calibration import OUTCOMES, SHOWN
 from processors.residuals import corrected
 
 if TYPE_CHECKING:
@@ -78,11 +78,13 @@ OF = {"pt": ("Jet_pt", "GenJet_pt"), "mass": ("Jet_mass", "GenJet_mass")}
 def calibrate_quantity(tmp_path: Path, bundle: Write) -> Callable[..., dict[str, Any]]:
     """Process a file with an untrained model of a quantity, and save its columns."""
 
-    def process(file: Path, quantity: Any, **options: Any) -> dict[str, Any]:
+    def process(
+        file: Path, quantity: Any, target: Any = "log10_response", **options: Any
+    ) -> dict[str, Any]:
         found = bundles.load(bundle(tmp_path / "some", model="jet_response"))
         folder = tmp_path / quantity
         kind: dict[str, Any] = {"kind": "response", "object": "jet", "name": quantity}
-        bundles.save(folder, found.model, found.inputs, quantity=quantity, **kind)
+        bundles.save(folder, found.model, found.inputs, quantity=quantity, target=target, **kind)
         dataset = run.scan_dataset("given", [file], "flat_jets")
         processor = JetCalibration(
             calibration=folder, weights="none", columns=str(tmp_path / "columns"), **options
@@ -124,6 +126,17 @@ def test_response_is_of_the_quantity_of_the_model(
     assert total(output["response_true_pt"], "Raw") == 3.0
 
 
+def test_a_threshold_does_not_set_the_range_of_a_figure(
+    calibrate_quantity: Callable[..., dict[str, Any]], jet_file: Write, tmp_path: Path
+) -> None:
+    path = jet_file(
+        tmp_path / "j.root", counts=[20], Jet_pt=[[300.0] * 20], GenJet_pt=[[90.0] * 20]
+    )
+    figures = JetCalibration.study(calibrate_quantity(path, "pt")).figures
+    assert figures["linearity_true_pt"].axes[0].get_ylim()[1] == SHOWN[1]
+    assert figures["linearity_mu"].axes[0].get_ylim()[1] > 300 / 90 - 1
+
+
 def test_energy_is_of_momentum_and_mass(
     calibrate_quantity: Callable[..., dict[str, Any]], jet_file: Write, tmp_path: Path
 ) -> None:
@@ -138,8 +151,12 @@ def test_energy_is_of_momentum_and_mass(
     assert response["Raw", int(place), sum].value == 1.0
 
 
-def test_jets_without_a_response_are_counted(
-    calibrate_quantity: Callable[..., dict[str, Any]], jet_file: Write, tmp_path: Path
+@pytest.mark.parametrize("target", ["log10_response", "log10_truth"])
+def test_jets_without_a_response_are_counted_and_keep_their_row(
+    calibrate_quantity: Callable[..., dict[str, Any]],
+    jet_file: Write,
+    tmp_path: Path,
+    target: str,
 ) -> None:
     path = jet_file(
         tmp_path / "jets.root",
@@ -148,7 +165,12 @@ def test_jets_without_a_response_are_counted(
         Jet_mass=[[50.0, -0.01, 50.0], [50.0, 20.0], [0.0]],
         GenJet_mass=[[40.0, 40.0, 40.0], [0.0, 30.0], [1.0]],
     )
-    output = calibrate_quantity(path, "mass")
+    output = calibrate_quantity(path, "mass", target=target)
+    found = saved(tmp_path)
+    calibrated = np.isfinite(found["mass_calibrated"])
+    assert calibrated.tolist() == [True, False, True, True, True, False]
+    assert np.array_equal(np.isfinite(found["mass_sigma_tot"]), calibrated)
+    assert not found["in_range"][~calibrated].any()
     assert output["jets"].values().tolist() == [2.0, 2.0, 2.0]
     assert output["jets"].variances().tolist() == [2.0, 2.0, 2.0]
     assert total(output["response_true_mass"], "Raw") == 2.0
@@ -214,4 +236,4 @@ def test_a_residual_of_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"weights: unknown value 'events'\. .* mean 'event'"):
-        JetCalibration(calibration=tmp_path, weights="events")  # type: ignore[arg-type]
+        JetCalibration(calibration=tmp_path, weights="events")  # type: ignore[arg-type]  # a wrong value

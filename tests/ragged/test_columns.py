@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hepcalib.exceptions import DataError, ShapeError
 from hepcalib.ragged import Ragged, from_awkward, to_awkward
+from hepcalib.ragged.columns import lists
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,3 +150,32 @@ def test_to_awkward_of_slices_and_of_unnamed_values() -> None:
     assert to_awkward(grown, ["pt", "eta"]).pt.to_list() == [[1.0], []]
     with pytest.raises(ShapeError, match="3 names"):
         to_awkward(pairs, ["pt", "eta", "phi"])
+
+
+COLUMN = ak.Array([[1.0, 2.0], [], [3.0], [4.0, 5.0, 6.0]])
+
+
+@pytest.mark.parametrize(
+    ("column", "shares"),
+    [
+        (COLUMN, True),
+        (COLUMN[1:], True),
+        (COLUMN[[3, 0, 0]], True),
+        (COLUMN[np.array([True, False, True, True])], True),
+        (ak.Array(COLUMN.layout.to_ListOffsetArray64(True)), True),
+        (ak.to_regular(ak.Array([[1.0, 2.0], [3.0, 4.0]])), True),
+        (ak.mask(COLUMN, [True] * 4), True),
+        (ak.mask(COLUMN, COLUMN > 0), False),
+        (ak.zip({"x": COLUMN})[COLUMN > 1].x, True),
+    ],
+)
+def test_lists_are_found_where_they_are(column: ak.Array, shares: bool) -> None:
+    found = lists(column, "x")
+    assert found.counts.tolist() == ak.num(column).tolist()
+    expected = column.to_list()
+    for start in range(len(expected) + 1):
+        for stop in range(start, len(expected) + 1):
+            numbers = found.numbers(slice(start, stop))
+            assert numbers.tolist() == [x for row in expected[start:stop] for x in row]
+    buffers = [np.asarray(buffer) for buffer in ak.to_buffers(column)[2].values()]
+    assert any(np.shares_memory(found.content, buffer) for buffer in buffers) == shares

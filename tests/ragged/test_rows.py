@@ -68,7 +68,7 @@ def test_gradients_are_exact_and_vanish_for_values_of_no_row(name: str) -> None:
         return result.values if isinstance(result, Ragged) else result
 
     assert torch.autograd.gradcheck(reduced, (values,))
-    (reduced(values) ** 2).sum().backward()  # type: ignore[no-untyped-call]
+    (reduced(values) ** 2).sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     assert values.grad is not None
     assert values.grad[[0, -1]].tolist() == [0.0, 0.0]
     assert values.grad.isfinite().all()
@@ -201,7 +201,7 @@ def test_row_numbers_made_in_inference_mode_serve_a_gradient_later() -> None:
     ragged = Ragged(values, torch.tensor([0, 1, 3]))
     with torch.inference_mode():
         ragged.sum()
-    ragged.sum().square().sum().backward()  # type: ignore[no-untyped-call]
+    ragged.sum().square().sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     assert values.grad is not None
     assert values.grad.tolist() == [2.0, 4.0, 4.0]
 

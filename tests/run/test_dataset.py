@@ -56,13 +56,13 @@ def test_a_file_must_be_what_is_declared(small_jets: Path) -> None:
         "events": {str(small_jets): 30},
         "sum_of_weights": {"small.root": good.sum_of_weights * (1 + 1e-9)},
     }
-    assert scan_dataset("d", [small_jets], LAYOUT, **declared).files == (good,)  # type: ignore[arg-type]
+    assert scan_dataset("d", [small_jets], LAYOUT, **declared).files == (good,)  # type: ignore[arg-type]  # keywords of several types
     for key, value, reason in (
         ("sha256", "0" * 64, "expected 0000"),
         ("events", 31, "has 30 entries, declared are 31"),
         ("sum_of_weights", 1e6, "declared is 1000000.0"),
     ):
-        dataset = scan_dataset("d", [small_jets], LAYOUT, **{key: {"small.root": value}})  # type: ignore[arg-type]
+        dataset = scan_dataset("d", [small_jets], LAYOUT, **{key: {"small.root": value}})  # type: ignore[arg-type]  # keywords of several types
         assert dataset.files == ()
         assert reason in dataset.unreadable[0].reason
 

@@ -171,7 +171,7 @@ def test_read_errors_are_tried_again(
         ("dask", 1, "tcp://far:8786", "", 1),
     ],
 )
-def test_workers_never_use_more_threads_than_cores(  # noqa: PLR0917
+def test_workers_never_use_more_threads_than_cores(  # noqa: PLR0917 - pytest passes them by name
     monkeypatch: pytest.MonkeyPatch,
     executor: str,
     workers: int | None,

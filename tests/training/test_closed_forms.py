@@ -12,7 +12,7 @@ import torch
 from hepcalib import losses
 from hepcalib.batch import Batch
 from hepcalib.models import MLP, Bayesian, BernoulliHead, NormalHead
-from hepcalib.training import Examples, TrainingOptions, train
+from hepcalib.training import Examples, PenaltyOptions, TrainingOptions, train
 
 if TYPE_CHECKING:
     from hepcalib.models import Head
@@ -141,9 +141,7 @@ def dependence(strength: float) -> tuple[float, float]:
         epochs=12,
         batch_size=1000,
         learning_rate=5e-3,
-        penalty="distance_correlation",
-        penalty_strength=strength,
-        penalty_warmup_epochs=2,
+        penalty=PenaltyOptions(name="distance_correlation", strength=strength, warmup_epochs=2),
         **CPU,
     )
     test = three_gaussians(8000, seed=17)

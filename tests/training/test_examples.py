@@ -23,6 +23,7 @@ def examples(rows: int = 4) -> Examples:
         weight=torch.ones(rows),
         nuisance=torch.arange(rows) * 1.0,
         background=torch.arange(rows) % 2 == 0,
+        auxiliary=torch.arange(rows * 2.0).reshape(rows, 2),
     )
 
 
@@ -41,7 +42,7 @@ def with_value(values: torch.Tensor | None, row: int, value: float) -> torch.Ten
 @pytest.mark.parametrize("require", [require_learnable, require_classes, require_penalisable])
 def test_good_examples_are_accepted_as_they_are(require: Callable[[Examples, str], None]) -> None:
     given, same = examples(), examples()
-    assert require(given, "training") is None  # type: ignore[func-returns-value]
+    assert require(given, "training") is None  # type: ignore[func-returns-value]  # that it returns nothing is tested
     assert given.batch.features is not None
     assert not given.batch.features.any()
     for part, untouched in zip(given[1:], same[1:], strict=True):
@@ -118,6 +119,7 @@ def test_penalty_refuses_bad_values_of_the_background_only() -> None:
     for name, value, message in (
         ("nuisance", math.nan, "nuisance of the background is not finite for 1 of 2"),
         ("weight", -1.0, "1 of 2 background rows .* negative weight"),
+        ("auxiliary", math.nan, "auxiliary input of the background is not finite for 1 of 2"),
     ):
         values = getattr(examples(), name)
         signal_only = replaced(name, with_value(values, 1, value))
@@ -125,3 +127,5 @@ def test_penalty_refuses_bad_values_of_the_background_only() -> None:
         broken = replaced(name, with_value(values, 2, value))
         with pytest.raises(DataError, match=message):
             require_penalisable(broken, "training")
+        with pytest.raises(DataError, match=r"of all rows is not|1 of 4 all rows"):
+            require_penalisable(signal_only, "training", acts_on="all")

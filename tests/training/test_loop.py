@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from hepcalib.models import (
     NormalHead,
 )
 from hepcalib.ragged import Ragged
-from hepcalib.training import Examples, History, TrainingOptions, train
+from hepcalib.training import Examples, History, PenaltyOptions, TrainingOptions, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +112,9 @@ def test_random_numbers_drawn_before_do_not_change_the_training() -> None:
     assert histories[0] == histories[1]
 
 
-def overfitted(patience: int | None) -> tuple[MLP, History, Examples]:
+def overfitted(
+    patience: int | None, *, keep: Literal["best", "last"] = "best"
+) -> tuple[MLP, History, Examples]:
     torch.manual_seed(29)
     model = MLP(features=3, hidden=(64, 64), head=NormalHead())
     validation = regression(200, seed=31)
@@ -122,6 +124,7 @@ def overfitted(patience: int | None) -> tuple[MLP, History, Examples]:
         learning_rate=0.01,
         schedule="constant",
         patience=patience,
+        keep=keep,
         **CPU,
     )
     history = train(model, regression(50, seed=30), validation, options=options)
@@ -136,6 +139,14 @@ def test_best_state_is_restored_in_evaluation_mode() -> None:
     with torch.no_grad():
         nll = losses.nll(model(validation.batch), validation.target)
     assert nll.item() == pytest.approx(history.best.validation_nll, rel=1e-5)
+
+
+def test_the_last_epoch_can_be_kept() -> None:
+    model, history, validation = overfitted(None, keep="last")
+    assert history.best is history[-1]
+    with torch.no_grad():
+        nll = losses.nll(model(validation.batch), validation.target)
+    assert nll.item() == pytest.approx(history[-1].validation_nll, rel=1e-5)
 
 
 def test_patience_ends_the_training() -> None:
@@ -181,8 +192,7 @@ def test_divergence_with_a_penalty_is_a_training_error() -> None:
         learning_rate=1e30,
         batch_size=50,
         schedule="constant",
-        penalty="distance_correlation",
-        penalty_strength=1.0,
+        penalty=PenaltyOptions(name="distance_correlation", strength=1.0),
         **CPU,
     )
     examples, model = tagging(200, seed=34), MLP(features=2, head=BernoulliHead())

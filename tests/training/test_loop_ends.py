@@ -40,7 +40,15 @@ class Recording(MLP):
         self.seen += [batch.rows] * self.training
         return super().forward(batch)
 
-    def regulariser(self, predicted: Any, target: torch.Tensor, *, rows: int) -> torch.Tensor:
+    def regulariser(
+        self,
+        predicted: Any,
+        target: torch.Tensor,
+        *,
+        rows: int,
+        weight: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        del weight
         assert predicted.batch_shape == target.shape
         return target.new_tensor(1.0 / rows)
 

@@ -12,12 +12,16 @@ from hepcalib.models import (
     Bayesian,
     BernoulliHead,
     DeepEnsemble,
+    Evidential,
+    EvidentialHead,
     GeneralisedInversion,
     InversionHead,
+    Model,
     NormalHead,
 )
-from hepcalib.training import Examples, TrainingOptions
+from hepcalib.training import Examples, PenaltyOptions
 from hepcalib.training.objective import Objective
+from hepcalib.training.penalties import penalty
 
 
 @pytest.fixture
@@ -34,7 +38,11 @@ def examples() -> Examples:
     )
 
 
-PENALISED = TrainingOptions(penalty="distance_correlation", penalty_strength=8.0)
+DISCO = PenaltyOptions(name="distance_correlation", strength=8.0)
+
+
+def penalised(model: Model, examples: Examples) -> Objective:
+    return Objective(model, 200, penalty(DISCO, examples))
 
 
 def tagger() -> MLP:
@@ -47,7 +55,7 @@ def tagger() -> MLP:
 def test_weighted_likelihood_is_the_sum_over_rows(examples: Examples) -> None:
     model = tagger()
     assert examples.weight is not None
-    nll = Objective(model, TrainingOptions(), rows=200).terms(examples).nll
+    nll = Objective(model, 200).terms(examples, epoch=0).nll
     logits = model.outputs(examples.batch).squeeze(1)
     each = torch.nn.functional.binary_cross_entropy_with_logits(
         logits, examples.target, reduction="none"
@@ -58,7 +66,7 @@ def test_weighted_likelihood_is_the_sum_over_rows(examples: Examples) -> None:
 
 def test_penalty_sees_the_background_only(examples: Examples) -> None:
     model = tagger()
-    objective = Objective(model, PENALISED, rows=200)
+    objective = penalised(model, examples)
     score = model(examples.batch).mean
     assert examples.background is not None
     assert examples.nuisance is not None
@@ -67,18 +75,22 @@ def test_penalty_sees_the_background_only(examples: Examples) -> None:
     expected = losses.distance_correlation(
         score[mask], examples.nuisance[mask], weight=examples.weight[mask]
     )
-    assert objective.terms(examples).penalty.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert objective.terms(examples, epoch=0).penalty.item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
     # the weights are normalised after the mask, and the signal's nuisance does not matter
     scaled = examples._replace(
         weight=torch.where(mask, 3 * examples.weight, 100.0),
         nuisance=torch.where(mask, examples.nuisance, math.nan),
     )
-    assert objective.terms(scaled).penalty.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert objective.terms(scaled, epoch=0).penalty.item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
 
 
 def test_penalty_reaches_the_parameters(examples: Examples) -> None:
     model = tagger()
-    Objective(model, PENALISED, rows=200).terms(examples).penalty.backward()  # type: ignore[no-untyped-call]
+    penalised(model, examples).terms(examples, epoch=0).penalty.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     assert all(
         parameter.grad is not None and bool((parameter.grad != 0).any())
         for name, parameter in model.named_parameters()
@@ -87,16 +99,28 @@ def test_penalty_reaches_the_parameters(examples: Examples) -> None:
 
 
 def test_too_little_background_gives_no_penalty(examples: Examples) -> None:
-    objective = Objective(tagger(), PENALISED, rows=200)
+    objective = penalised(tagger(), examples)
     only_one = examples._replace(background=torch.arange(200) == 5)
-    assert objective.terms(only_one).penalty.item() == 0.0
+    assert objective.terms(only_one, epoch=0).penalty.item() == 0.0
 
 
 def test_kl_is_divided_by_the_training_sample(examples: Examples) -> None:
     model = Bayesian(MLP(features=2, hidden=(8,), head=NormalHead()))
-    terms = Objective(model, TrainingOptions(), rows=5000).terms(examples)
+    terms = Objective(model, 5000).terms(examples, epoch=0)
     assert terms.regulariser.item() == pytest.approx(model.kl().item() / 5000, rel=1e-6)
-    assert Objective(tagger(), TrainingOptions(), rows=5000).terms(examples).regulariser == 0.0
+    assert Objective(tagger(), 5000).terms(examples, epoch=0).regulariser == 0.0
+
+
+def test_the_regulariser_sees_the_weights(examples: Examples) -> None:
+    torch.manual_seed(7)
+    model = Evidential(MLP(features=2, hidden=(8,), head=EvidentialHead()), regularisation=0.5)
+    assert examples.weight is not None
+    found = Objective(model, 200).terms(examples, epoch=0).regulariser
+    doubled = examples._replace(weight=2.0 * examples.weight)
+    twice = Objective(model, 200).terms(doubled, epoch=0).regulariser
+    assert twice.item() == pytest.approx(2.0 * found.item(), rel=1e-6)
+    plain = Objective(model, 200).terms(examples._replace(weight=None), epoch=0).regulariser
+    assert plain.item() != pytest.approx(found.item(), rel=0.1)
 
 
 def test_the_loss_is_that_of_the_model(examples: Examples) -> None:
@@ -109,7 +133,7 @@ def test_the_loss_is_that_of_the_model(examples: Examples) -> None:
     ):
         with torch.no_grad():
             each = model.loss(model(examples.batch), examples.target)
-            terms = Objective(model, TrainingOptions(), rows=200).terms(examples)
+            terms = Objective(model, 200).terms(examples, epoch=0)
         assert each.numel() == 200 * members
         expected = (each.reshape(members, 200) * examples.weight).sum() / (200 * members)
         assert terms.nll.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -121,7 +145,7 @@ def test_the_score_of_members_is_their_mean(examples: Examples) -> None:
     with torch.no_grad():
         predicted = ensemble(examples.batch)
         assert predicted.mean.shape == (3, 200)
-        terms = Objective(ensemble, PENALISED, rows=200).terms(examples)
+        terms = penalised(ensemble, examples).terms(examples, epoch=0)
     mask = examples.background
     assert mask is not None
     assert examples.nuisance is not None
@@ -132,10 +156,16 @@ def test_the_score_of_members_is_their_mean(examples: Examples) -> None:
     assert terms.penalty.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_strength_rises_linearly_to_its_full_value() -> None:
-    options = TrainingOptions(
-        penalty="distance_correlation", penalty_strength=8.0, penalty_warmup_epochs=3
+def test_the_loss_is_the_sum_of_its_parts(examples: Examples) -> None:
+    terms = penalised(tagger(), examples).terms(examples, epoch=0)
+    assert terms.cost.item() == pytest.approx(8 * terms.penalty.item(), rel=1e-6)
+    assert terms.loss.item() == pytest.approx(
+        terms.nll.item() + terms.regulariser.item() + terms.cost.item(), rel=1e-6
     )
-    objective = Objective(tagger(), options, rows=200)
-    assert [objective.strength(epoch) for epoch in range(5)] == [2.0, 4.0, 6.0, 8.0, 8.0]
-    assert Objective(tagger(), TrainingOptions(penalty_strength=8.0), rows=200).strength(9) == 0.0
+
+
+def test_without_a_penalty_the_criterion_is_the_likelihood(examples: Examples) -> None:
+    assert Objective(tagger(), 200).criterion(0.3, 0.0, epoch=1) == 0.3
+    assert Objective(tagger(), 200).strength(9) == 0.0
+    found = penalised(tagger(), examples).criterion(0.3, 0.1, epoch=1)
+    assert found == pytest.approx(0.3 + 8 * 0.1)

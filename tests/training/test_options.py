@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 
 from hepcalib.exceptions import ConfigError
-from hepcalib.training import TrainingOptions
+from hepcalib.training import PenaltyOptions, TrainingOptions
 from hepcalib.training.options import SCHEDULES, learning_rate_factor
+
+DISCO = PenaltyOptions(
+    name="distance_correlation", strength=10.0, pretraining_epochs=2, warmup_epochs=3
+)
 
 
 @pytest.mark.parametrize(
@@ -24,11 +28,12 @@ from hepcalib.training.options import SCHEDULES, learning_rate_factor
         ({"gradient_clip": float("inf")}, "gradient_clip is inf"),
         ({"weight_decay": -0.1}, "weight_decay is -0.1; needed: at least 0"),
         ({"schedule": "cosin"}, "Did you mean 'cosine'"),
+        ({"keep": "first"}, "unknown keep 'first'. Known: best, last"),
+        ({"keep": "last", "patience": 3}, "patience is 3 with keep 'last'"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
-        ({"penalty": "distance_corelation"}, "Did you mean 'distance_correlation'"),
         (
-            {"penalty": "distance_correlation", "penalty_warmup_epochs": 5, "epochs": 5},
-            "penalty_warmup_epochs is 5 of 5 epochs",
+            {"penalty": DISCO, "epochs": 5},
+            "2 pretraining_epochs and 3 warmup_epochs of 5 epochs",
         ),
     ],
 )
@@ -38,10 +43,10 @@ def test_impossible_options_are_refused(keywords: dict[str, Any], message: str) 
 
 
 def test_options_are_frozen_comparable_and_picklable() -> None:
-    options = TrainingOptions(epochs=3, penalty="distance_correlation", penalty_strength=10.0)
+    options = TrainingOptions(epochs=6, penalty=DISCO)
     assert pickle.loads(pickle.dumps(options)) == options
     with pytest.raises(AttributeError):
-        options.epochs = 4  # type: ignore[misc]
+        options.epochs = 4  # type: ignore[misc]  # refused, as it must be
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

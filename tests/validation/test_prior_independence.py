@@ -38,7 +38,7 @@ def inversion(statistic: Literal["mean", "median", "mode"]) -> Fit:
         return NumericalInversion.fit(
             sample.true[inside],
             sample.measured[inside],
-            edges=np.linspace(-8.0, 8.0, 9),
+            edges=np.linspace(-8.0, 8.0, 5),
             statistic=statistic,
             spacing="linear",
         ).apply
@@ -92,6 +92,7 @@ def shift(fit: Fit, rows: int) -> float:
     [
         ("inversion of the mean", inversion("mean"), 8_000_000),
         ("inversion of the median", inversion("median"), 8_000_000),
+        ("inversion of the mode", inversion("mode"), 8_000_000),
         ("generalised, median", generalised("median"), 2_000_000),
         ("generalised, mean", generalised("mean"), 2_000_000),
     ],
@@ -102,14 +103,6 @@ def test_conditioning_on_the_truth_does_not_see_the_prior(
     found = shift(fit, rows)
     record_property(f"shift, {method} [widths]", round(found, 5))
     assert abs(found) < ALLOWED
-
-
-def test_the_mode_does_not_see_the_prior(record_property: Record) -> None:
-    """A sampled mode is known to 0.6 of the width over n^(1/5) only, in each of eight bins."""
-    rows = 4_000_000
-    found = shift(inversion("mode"), rows)
-    record_property("shift, inversion of the mode [widths]", round(found, 5))
-    assert abs(found) < 4 * 2**0.5 * 0.6 * (rows / 8) ** -0.2 / 8**0.5
 
 
 def test_regression_sees_the_prior_by_the_closed_form(record_property: Record) -> None:
@@ -124,9 +117,9 @@ def study(full_run: Callable[..., Any]) -> Any:
     return full_run("prior_independence", "--workers", "2").metrics["closure"]
 
 
-def training_shift(study: Any, method: str) -> Floats:
+def training_shift(study: Any, method: str, part: str = "shift") -> Floats:
     populated = np.array(study["closure"][method]["entries"]) >= POPULATED
-    shifts = np.array(study["training_shift_median"][method]["shift"], dtype=float)
+    shifts = np.array(study["training_shift_median"][method][part], dtype=float)
     found: Floats = np.abs(shifts[populated])
     return found
 
@@ -144,7 +137,16 @@ def test_likelihoods_of_clusters_move_less(
 ) -> None:
     own, reference = training_shift(study, method), training_shift(study, "MSE")
     record_property(f"mean shift, {method} and MSE [%]", (100 * own.mean(), 100 * reference.mean()))
+    record_property(f"shift in each bin, {method} [%]", np.round(100 * own, 2).tolist())
     assert own.mean() < reference.mean() / 3
+
+
+def test_the_flow_moves_less_in_each_bin(study: Any) -> None:
+    """By a third of what regression does, within three statistical errors."""
+    own, reference = training_shift(study, "Flow"), training_shift(study, "MSE")
+    errors = [training_shift(study, method, "error") for method in ("Flow", "MSE")]
+    assert np.all(own < reference / 3 + 3 * np.hypot(errors[0], errors[1] / 3))
+    assert np.any(training_shift(study, "MAE") > reference / 3 + 3 * np.hypot(*errors))
 
 
 @pytest.mark.parametrize("method", ["BNN", "MSE", "MAE"])
@@ -160,12 +162,21 @@ def test_posteriors_of_clusters_move(study: Any, method: str, record_property: R
 def test_closure_in_truth_bins_does_not_depend_on_the_test_spectrum(
     study: Any, spectrum: str, record_property: Record
 ) -> None:
-    """In bins a factor 2 to 4 wide the spectrum inside the bin still counts a little."""
-    largest = {}
+    """Within three statistical errors in bins of the truth; by many in bins of the calibrated.
+
+    The errors are those of two test samples, but it is one and the same: what is left in bins a
+    factor 2 to 4 wide is the spectrum inside the bin.
+    """
+    pulls = {}
     for binned_in in ("truth", "reco"):
         populated = np.array(study[f"closure_{binned_in}_{spectrum}"]["GNI"]["entries"])
-        moved = np.array(study[f"test_shift_{binned_in}_{spectrum}"]["GNI"]["shift"], dtype=float)
-        largest[binned_in] = np.abs(moved[populated >= POPULATED]).max()
-    record_property(f"largest shift to {spectrum}, truth and reco bins", largest)
-    assert largest["truth"] < 0.01
-    assert largest["reco"] > 0.015
+        moved = study[f"test_shift_{binned_in}_{spectrum}"]["GNI"]
+        shifts, errors = (np.array(moved[key], dtype=float) for key in ("shift", "error"))
+        kept = populated >= POPULATED
+        pulls[binned_in] = float(np.abs(shifts / errors)[kept].max())
+        record_property(
+            f"largest shift to {spectrum}, {binned_in} bins [%]",
+            round(100 * float(np.abs(shifts[kept]).max()), 3),
+        )
+    assert pulls["truth"] < 3
+    assert pulls["reco"] > 5

@@ -50,12 +50,14 @@ def test_cluster_linearity_is_that_of_the_oracle(
     calibrated, best = compared(study, f"linearity_{variable}", "Calibrated", "Best possible")
     worst = float(np.max(np.abs(calibrated - best)))
     record_property("largest distance to the oracle's median", round(worst, 4))
-    assert worst < 0.03
+    # 1 % with a million training clusters; here there are 240,000, and errors go as 1/sqrt(N).
+    assert worst < 0.01 * np.sqrt(1e6 / 240_000)
 
 
 def test_em_scale_is_not_that_of_the_oracle(quickstart: Any) -> None:
     study = quickstart.metrics["clusters"]
     measured, best = compared(study, "linearity_true_energy", "EM", "Best possible")
+    # From 0.3 to 0.5 GeV the medians are 1.52 and 1.10.
     assert np.max(np.abs(measured - best)) > 0.3
 
 
@@ -78,7 +80,8 @@ def test_uncertainty_spectrum_shows_the_transition_slice(
 def test_cluster_pulls(quickstart: Any, record_property: Record) -> None:
     total = quickstart.metrics["clusters"]["pulls"]["total"]
     record_property("width of the total pulls", round(total["width"], 3))
-    assert abs(total["width"] - 1.0) < 0.1
+    assert abs(total["width"] - 1.0) < 0.05
+    # The statistical uncertainty is a small part of the total one, here a ninth.
     assert quickstart.metrics["clusters"]["pulls"]["statistical"]["width"] > 2.0
 
 
@@ -99,6 +102,7 @@ def test_decorrelated_tagger_does_not_sculpt(quickstart: Any, record_property: R
         record_property(f"1/JSD, {name}", round(found["one_over"], 1))
         record_property(f"limit of 1/JSD, {name}", round(found["one_over_limit"], 1))
         record_property(f"R50, {name}", round(merit[name]["rejection"]["rejection"], 2))
+    # Half of what the size of the sample lets one see, or three times better than without.
     enough = min(0.5 * decorrelated["one_over_limit"], 3.0 * plain["one_over"])
     assert decorrelated["one_over"] >= enough
     assert merit["decorrelated"]["rejection"]["rejection"] > 2.0

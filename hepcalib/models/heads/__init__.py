@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hepcalib.models.heads.bernoulli import BernoulliHead
+from hepcalib.models.heads.capsules import CapsuleHead
 from hepcalib.models.heads.head import Head
 from hepcalib.models.heads.log_normal import LogNormalHead, LogNormalMixtureHead
 from hepcalib.models.heads.normal import MixtureHead, NormalHead
@@ -10,6 +11,7 @@ from hepcalib.models.heads.point import PointHead
 
 __all__ = [
     "BernoulliHead",
+    "CapsuleHead",
     "Head",
     "LogNormalHead",
     "LogNormalMixtureHead",

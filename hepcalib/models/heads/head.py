@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from torch.distributions import Categorical, MixtureSameFamily
 
 from hepcalib.exceptions import ConfigError, ShapeError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.distributions import Distribution
 
-__all__ = ["Head", "ScaledHead"]
+__all__ = ["Head", "ScaledHead", "ScaledMixtureHead"]
 
 
 class Head(nn.Module, ABC):
@@ -74,3 +75,37 @@ class ScaledHead(Head):
     def config(self) -> dict[str, Any]:
         """Constructor keywords, as JSON can hold them."""
         return {"shift": self.shift, "scale": self.scale}
+
+
+class ScaledMixtureHead(ScaledHead):
+    """A mixture of ``components`` distributions of one family, from (mu_k, ln sigma_k^2, logits_k).
+
+    Raises:
+        ConfigError: if there is not at least one component, or as for ``ScaledHead``.
+    """
+
+    def __init__(self, components: int = 3, shift: float = 0.0, scale: float = 1.0) -> None:
+        super().__init__(shift, scale)
+        if components < 1:
+            msg = f"{type(self).__name__}: components is {components}; needed: at least 1"
+            raise ConfigError(msg)
+        self.components = components
+        self.outputs = 3 * components
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor keywords, as JSON can hold them."""
+        return {"components": self.components, **super().config}
+
+    def distribution(self, raw: Tensor) -> MixtureSameFamily:
+        """Return the mixture."""
+        mean, log_variance, logits = raw.chunk(3, -1)
+        return MixtureSameFamily(
+            Categorical(logits=logits, validate_args=False),
+            self.component(mean, log_variance),
+            validate_args=False,
+        )
+
+    @abstractmethod
+    def component(self, mean: Tensor, log_variance: Tensor) -> Distribution:
+        """Return the distributions of the components, (..., components) each."""

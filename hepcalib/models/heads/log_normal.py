@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch.distributions import Categorical, LogNormal, MixtureSameFamily
+from torch.distributions import LogNormal
 
 from hepcalib.exceptions import ConfigError
-from hepcalib.models.heads.head import ScaledHead
+from hepcalib.models.heads.head import ScaledHead, ScaledMixtureHead
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ class LogNormalHead(ScaledHead):
         return _log_normal(self, *raw.unbind(-1))
 
 
-class LogNormalMixtureHead(ScaledHead):
+class LogNormalMixtureHead(ScaledMixtureHead):
     r"""A mixture of log-normal distributions of the target, from (mu_k, ln sigma_k^2, logits_k).
 
     .. math:: p(y) = \frac{1}{y} \sum_k \alpha_k N(\ln y; b + c \mu_k, c^2 \sigma_k^2), \quad
@@ -69,27 +69,12 @@ class LogNormalMixtureHead(ScaledHead):
     """
 
     def __init__(self, components: int = 3, shift: float = 1.0, scale: float = 1.0) -> None:
-        super().__init__(shift, scale)
+        super().__init__(components, shift, scale)
         _require_positive(self)
-        if components < 1:
-            msg = f"LogNormalMixtureHead: components is {components}; needed: at least 1"
-            raise ConfigError(msg)
-        self.components = components
-        self.outputs = 3 * components
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor keywords, as JSON can hold them."""
-        return {"components": self.components, **super().config}
-
-    def distribution(self, raw: Tensor) -> MixtureSameFamily:
-        """Return the mixture."""
-        mean, log_variance, logits = raw.chunk(3, -1)
-        return MixtureSameFamily(
-            Categorical(logits=logits, validate_args=False),
-            _log_normal(self, mean, log_variance),
-            validate_args=False,
-        )
+    def component(self, mean: Tensor, log_variance: Tensor) -> LogNormal:
+        """Return the log-normal distributions, (..., components)."""
+        return _log_normal(self, mean, log_variance)
 
 
 def _log_normal(head: ScaledHead, mean: Tensor, log_variance: Tensor) -> LogNormal:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch.distributions import Categorical, MixtureSameFamily, Normal
+from torch.distributions import Normal
 
-from hepcalib.exceptions import ConfigError
-from hepcalib.models.heads.head import ScaledHead
+from hepcalib.models.heads.head import ScaledHead, ScaledMixtureHead
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +39,7 @@ class NormalHead(ScaledHead):
         return _normal(self, *raw.unbind(-1))
 
 
-class MixtureHead(ScaledHead):
+class MixtureHead(ScaledMixtureHead):
     r"""A mixture of normal distributions from (mu_k, ln sigma_k^2, logits_k).
 
     .. math:: p(y) = \sum_k \alpha_k N(y; b + c \mu_k, c^2 \sigma_k^2), \quad
@@ -59,27 +58,9 @@ class MixtureHead(ScaledHead):
             not positive.
     """
 
-    def __init__(self, components: int = 3, shift: float = 0.0, scale: float = 1.0) -> None:
-        super().__init__(shift, scale)
-        if components < 1:
-            msg = f"MixtureHead: components is {components}; needed: at least 1"
-            raise ConfigError(msg)
-        self.components = components
-        self.outputs = 3 * components
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor keywords, as JSON can hold them."""
-        return {"components": self.components, **super().config}
-
-    def distribution(self, raw: Tensor) -> MixtureSameFamily:
-        """Return the mixture."""
-        mean, log_variance, logits = raw.chunk(3, -1)
-        return MixtureSameFamily(
-            Categorical(logits=logits, validate_args=False),
-            _normal(self, mean, log_variance),
-            validate_args=False,
-        )
+    def component(self, mean: Tensor, log_variance: Tensor) -> Normal:
+        """Return the normal distributions, (..., components)."""
+        return _normal(self, mean, log_variance)
 
 
 def _normal(head: ScaledHead, mean: Tensor, log_variance: Tensor) -> Normal:

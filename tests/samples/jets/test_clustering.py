@@ -113,7 +113,8 @@ def test_density_is_that_of_a_uniform_plane_and_ignores_jets() -> None:
     pt = np.where(np.arange(len(row)) == len(row) - 1, 500.0, each)
     eta, phi = (np.concatenate([x, x, [0.0]]) for x in (eta, phi))
     rho = density(candidates(row, pt, eta, phi), rows=3)
-    assert rho[:2] == pytest.approx(7.0, rel=0.02)
+    # A cell of 0.556 by 0.571 holds 55 by 57 points, or one row more or less.
+    assert rho[:2] == pytest.approx(7.0, rel=1 / 55)
     assert rho[2] == 0.0
     mean = pt[(row == 1) & (np.abs(eta) < 2.5)].sum() / (10 * np.pi)
     assert mean > 1.5 * 7.0  # the mean would not ignore the jet
@@ -127,7 +128,9 @@ def test_areas_of_two_jets_share_the_lens() -> None:
     row = [0, 0, 1, 1, 2]
     jets = momenta(row, [200, 200, 2000, 2, 50], [0, 0, 0, 0, 0], [0, distance, 3, 4.0, 0])
     area = areas(jets, jets, rows=3, radius=radius)
-    assert area[:2] == pytest.approx(full - lens / 2, rel=0.02)
-    assert area[2] == pytest.approx(full, rel=0.01)
-    assert area[3] == pytest.approx(full - lens, rel=0.02)
+    # Two of the 200 points in a disc may be on the wrong side, and half a one is rounding.
+    points = 2.5 * full / 200
+    assert area[:2] == pytest.approx(full - lens / 2, abs=points)
+    assert area[2] == pytest.approx(full, abs=2 * full / 200)
+    assert area[3] == pytest.approx(full - lens, abs=points)
     assert area[4] == pytest.approx(full, rel=1e-9)

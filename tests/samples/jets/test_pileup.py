@@ -35,7 +35,10 @@ def test_mu_follows_the_truncated_normal() -> None:
     assert abs(np.mean(mu) - law.mean()) < 4 * error
     assert abs(np.mean(mu) - 20.0) > 4 * error  # not the mean without the cut
     assert abs(np.mean(extra - mu)) < 4 * np.sqrt(law.mean() / ROWS)
-    assert np.var(extra - mu) == pytest.approx(law.mean(), rel=0.05)  # Poisson
+    # Poisson: the variance is the mean of mu; the fourth moment for a given mu is mu + 3 mu^2.
+    fourth = law.mean() + 3 * (law.var() + law.mean() ** 2)
+    tolerance = 4 * np.sqrt((fourth - law.mean() ** 2) / ROWS)
+    assert np.var(extra - mu) == pytest.approx(law.mean(), abs=tolerance)
 
 
 def test_one_mu_for_all_events() -> None:
@@ -68,10 +71,11 @@ def test_overlay_turns_and_mirrors(pool: MinimumBias) -> None:
     particles = overlay(pool, np.array([0, 4, 1, 3000]), draws=DRAWS)
     assert np.all(np.diff(particles.row) >= 0)
     assert set(particles.eta) == {1.0, -1.0}
-    vertices = len(np.unique(particles.phi))
-    assert vertices > 2000
-    assert abs(np.mean(np.exp(1j * np.unique(particles.phi)))) < 4 / np.sqrt(vertices)
-    assert abs(np.mean(np.sign(particles.eta) * np.cos(particles.phi))) < 0.1
+    phi, first = np.unique(particles.phi, return_index=True)
+    vertices = len(phi)
+    assert abs(vertices - 0.75 * 3005) < 4 * np.sqrt(3005 * 0.75 * 0.25)  # one of four is empty
+    assert abs(np.mean(np.exp(1j * phi))) < 4 / np.sqrt(vertices)
+    assert abs(np.mean(np.sign(particles.eta[first]) * np.cos(phi))) < 4 * np.sqrt(0.5 / vertices)
 
 
 def test_overlay_of_the_first_events_is_the_same(pool: MinimumBias) -> None:
@@ -88,4 +92,5 @@ def test_a_larger_pool_begins_with_the_smaller() -> None:
     assert np.array_equal(small.offsets, large.offsets[:31])
     assert np.array_equal(small.particles.pt, large.particles.pt[: small.offsets[-1]])
     density = small.particles.pt.sum() / 30 / (6 * 2 * np.pi)
-    assert 0.5 < density < 2.5  # GeV per unit area and collision
+    # GeV per unit area and collision: 1.25 in a pool of 1000, with a deviation of 1.23 each.
+    assert abs(density - 1.25) < 3 * 1.23 / np.sqrt(30)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch.distributions import Distribution
 
-__all__ = ["Components", "components", "mixture_of", "rowwise", "single", "tilted"]
+__all__ = ["Components", "components", "family", "mixture_of", "rowwise", "single", "tilted"]
 
 BLOCK = 262144  # float64 numbers at a time, so that they stay in the processor's cache
 
@@ -55,22 +55,28 @@ def single(distribution: Distribution) -> Normal | LogNormal | Point:
     Raises:
         ConfigError: if they are neither normal nor log-normal nor points.
     """
-    part = distribution
-    if isinstance(distribution, MixtureSameFamily):
-        part = distribution.component_distribution
+    part = family(distribution)
     if isinstance(part, Normal | LogNormal | Point):
         return part
     msg = f"{type(distribution).__name__}; needed: Normal, LogNormal, Point or a mixture of one"
     raise ConfigError(msg)
 
 
+def family(distribution: Distribution) -> Distribution:
+    """Return the distribution of the components, whatever it is, or the distribution itself."""
+    if isinstance(distribution, MixtureSameFamily):
+        part: Distribution = distribution.component_distribution
+        return part
+    return distribution
+
+
 def mixture_of(parts: Components, like: Distribution) -> MixtureSameFamily:
     """Return the mixture of these components, of the family of another distribution."""
-    family = single(like)
+    base = single(like)
     component = (
-        Point(parts.means, family.loss)
-        if isinstance(family, Point)
-        else type(family)(parts.means, parts.deviations, validate_args=False)
+        Point(parts.means, base.loss)
+        if isinstance(base, Point)
+        else type(base)(parts.means, parts.deviations, validate_args=False)
     )
     return MixtureSameFamily(
         Categorical(logits=parts.log_weights, validate_args=False), component, validate_args=False

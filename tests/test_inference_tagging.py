@@ -1,0 +1,144 @@
+"""Scores from models, columns and decorrelators, and the handle that carries these to workers."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import awkward as ak
+import numpy as np
+import pytest
+
+from hepcalib.decorrelation import DesignedDecorrelation
+from hepcalib.exceptions import BundleError, ConfigError, DataError
+from hepcalib.inference import DecorrelatedTagger, Handle, predict, tag
+from hepcalib.inference.tagging import decorrelator_text, resident_decorrelator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ROWS = 400
+
+
+def jets(*, mass: tuple[float, float] = (50, 300)) -> ak.Array:
+    """Two jets in each of 200 events, without constituents in every third one."""
+    random = np.random.default_rng(1)
+    counts = np.arange(ROWS) % 3
+    constituents = ak.unflatten(random.uniform(1, 50, int(counts.sum())), counts)
+    columns = {
+        "pt": random.uniform(200, 600, ROWS),
+        "eta": random.uniform(-2, 2, ROWS),
+        "softdrop_mass": random.uniform(*mass, ROWS),
+        "trimmed_mass": random.uniform(50, 300, ROWS),
+        "constituents": ak.zip({"pt": constituents}),
+    }
+    return ak.unflatten(ak.zip(columns, depth_limit=1), 2)
+
+
+@pytest.fixture
+def made() -> DesignedDecorrelation:
+    random = np.random.default_rng(2)
+    mass, pt = random.uniform(50, 300, 2000), random.uniform(200, 600, 2000)
+    score = random.normal(0.5 + 0.05 * np.log(mass**2 / pt), 0.1)
+    return DesignedDecorrelation.fit(score, {"softdrop_mass": mass, "pt": pt})
+
+
+@pytest.fixture
+def file(tmp_path: Path, made: DesignedDecorrelation) -> Path:
+    path = tmp_path / "flat.json"
+    path.write_text(decorrelator_text("designed", made, {"of": "a test"}), encoding="utf-8")
+    return path
+
+
+def columns_of(events: ak.Array, *names: str) -> dict[str, Any]:
+    return {name: np.asarray(ak.flatten(events[name])) for name in names}
+
+
+def test_a_model_is_scored_changed_and_keeps_its_spread(
+    file: Path, made: DesignedDecorrelation, bundle: Callable[..., Path], tmp_path: Path
+) -> None:
+    handle = Handle.of(bundle(tmp_path / "model", model="bayesian_tagger"))
+    events = jets()
+    plain = ak.flatten(predict(handle, events, device="cpu"))
+    answer = tag(DecorrelatedTagger.of(file, tagger=handle), events, device="cpu")
+    assert ak.num(answer).tolist() == [2] * 200
+    flat, nuisances = ak.flatten(answer), columns_of(events, "softdrop_mass", "pt")
+    score, spread = (np.asarray(plain[name], np.float64) for name in ("score", "score_stat"))
+    assert flat["score"].to_list() == made(score, nuisances).tolist()
+    width = 0.5 * (made(score + spread, nuisances) - made(score - spread, nuisances))
+    assert np.asarray(flat["score_stat"]) == pytest.approx(width)
+    assert width.max() > 0.01
+    valid = np.asarray(plain["in_range"]) & made.in_range(nuisances)
+    assert flat["in_range"].to_list() == valid.tolist()
+    same = tag(handle, events, device="cpu")
+    assert same.fields == answer.fields == ["score", "score_stat", "in_range"]
+    assert ak.flatten(same["score"]).to_list() == plain["score"].to_list()
+
+
+@pytest.mark.parametrize("rises", [True, False])
+def test_a_column_is_scored(file: Path, made: DesignedDecorrelation, rises: bool) -> None:
+    events = jets(mass=(250, 350))
+    tagger = DecorrelatedTagger.of(file, column="trimmed_mass", rises=rises)
+    answer = ak.flatten(tag(tagger, events))
+    nuisances = columns_of(events, "softdrop_mass", "pt")
+    old = columns_of(events, "trimmed_mass")["trimmed_mass"] * (1 if rises else -1)
+    assert answer["score"].to_list() == made(old, nuisances).tolist()
+    assert ak.all(answer["score_stat"] == 0)
+    assert answer["in_range"].to_list() == made.in_range(nuisances).tolist()
+    assert 0 < ak.sum(answer["in_range"]) < ROWS
+
+
+def test_no_jets_have_no_scores(file: Path) -> None:
+    tagger = DecorrelatedTagger.of(file, column="trimmed_mass")
+    assert len(ak.flatten(tag(tagger, jets()[:0]))) == 0
+
+
+def test_the_handle_is_small_and_the_file_is_read_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tagger = DecorrelatedTagger.of(file, column="trimmed_mass")
+    content = pickle.dumps(tagger)
+    assert len(content) < 1000 < file.stat().st_size
+    again: DecorrelatedTagger = pickle.loads(content)
+    assert again == tagger
+    first = resident_decorrelator(tagger.path, tagger.sha256)
+    monkeypatch.chdir(file.parent.parent)
+    file.unlink()
+    assert resident_decorrelator(again.path, again.sha256) is first
+    assert len(ak.flatten(tag(again, jets()))) == ROWS
+
+
+def test_bad_input_is_named(file: Path, bundle: Callable[..., Path], tmp_path: Path) -> None:
+    tagger = DecorrelatedTagger.of(file, column="trimmed_mass")
+    events = jets()
+    for column, message in (
+        ("trimmed_mass", "a.root: column 'trimmed_mass' is nan in row 3; needed: a finite score"),
+        ("softdrop_mass", "a.root: nuisance 'softdrop_mass' is nan in row 3"),
+    ):
+        values = columns_of(events, column)[column].copy()
+        values[3] = np.nan
+        with pytest.raises(DataError, match=message):
+            tag(tagger, ak.with_field(events, ak.unflatten(values, 2), column), where="a.root")
+    with pytest.raises(DataError, match=r"a\.root: .*softdrop_mass"):
+        tag(tagger, ak.without_field(events, "softdrop_mass"), where="a.root")
+    with pytest.raises(ConfigError, match=r"a\.root: the model is no tagger"):
+        tag(bundle(tmp_path / "model", model="jet_response"), events, where="a.root", device="cpu")
+
+
+def test_a_file_that_is_another_or_none_is_refused(file: Path, tmp_path: Path) -> None:
+    tagger = DecorrelatedTagger.of(file, column="trimmed_mass")
+    with pytest.raises(BundleError, match=r"nothing\.json: cannot be read: No such file"):
+        DecorrelatedTagger.of(tmp_path / "nothing.json")
+    text = file.read_text(encoding="utf-8")
+    for changed, message in (
+        (text.replace('"designed"', '"designd"'), "is no decorrelator: 'designd'"),
+        (text.replace('"version": 1', '"version": 2'), "version 2; this program reads 1"),
+        (text.replace('"slope"', '"slop"'), "is no decorrelator: .* state has"),
+        (text[:-5], "is no decorrelator: "),
+    ):
+        file.write_text(changed, encoding="utf-8")
+        with pytest.raises(BundleError, match=message):
+            tag(DecorrelatedTagger.of(file, column="trimmed_mass"), jets())
+        with pytest.raises(BundleError, match=f"sha256 .*, {tagger.sha256} was asked for"):
+            tag(tagger, jets())
