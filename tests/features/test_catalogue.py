@@ -11,7 +11,7 @@ def test_keys_name_their_features() -> None:
     for key, feature in CATALOGUE.items():
         owner, _, name = key.partition(".")
         assert (feature.name, feature.kind) == (name, owners[owner])
-    assert len(CATALOGUE) == 16 + 11 + 12
+    assert len(CATALOGUE) == 16 + 11 + 20
 
 
 @pytest.mark.parametrize("key", CATALOGUE)

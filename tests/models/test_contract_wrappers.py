@@ -166,6 +166,7 @@ def test_every_wrapper_is_listed() -> None:
         for name, item in classes.items()
         if inspect.isclass(item) and issubclass(item, Model) and not inspect.isabstract(item)
     } - set(INNER)
+    others -= {"BoostedTrees"}  # which no gradient goes through
     # Of the models of constituents one stands here for all, which test_contract_constituents wraps.
     assert all("constituents" in inspect.signature(classes[name]).parameters for name in others)
 

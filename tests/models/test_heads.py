@@ -11,6 +11,7 @@ from hepcalib.exceptions import ConfigError, ShapeError
 from hepcalib.models import heads
 from hepcalib.models.heads import (
     BernoulliHead,
+    CapsuleHead,
     Head,
     LogNormalHead,
     LogNormalMixtureHead,
@@ -20,6 +21,8 @@ from hepcalib.models.heads import (
 )
 
 HEADS = [
+    CapsuleHead(),
+    CapsuleHead(loss="likelihood"),
     NormalHead(),
     MixtureHead(),
     MixtureHead(components=1),
