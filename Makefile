@@ -15,7 +15,7 @@ demo: $(VENV)/.pythia-installed
 	$(BIN)/hepcalib run analysis_configs/quickstart.yaml --workers $(WORKERS)
 
 test: $(VENV)/.test-installed
-	$(BIN)/pytest -m 'not validation' --numprocesses $(WORKERS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not validation' --numprocesses $(WORKERS) --dist loadgroup
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
