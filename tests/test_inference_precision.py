@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import awkward as ak
@@ -21,6 +22,8 @@ from hepcalib.ragged import Ragged
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from hepcalib.bundles import Bundle
     from hepcalib.models import Model
@@ -59,18 +62,59 @@ def tagger(tmp_path: Path) -> Bundle:
     return save(tmp_path / "tagger", model, kind="tagger")
 
 
-def test_bfloat16_has_three_digits(tagger: Bundle) -> None:
+def rounding_deviation(model: PFN, batch: Batch) -> NDArray[np.float64]:
+    r"""Standard deviation of each logit where bfloat16 rounds by chance, to first order.
+
+    .. math:: \sigma^2 = \frac{u^2}{3} \sum_v \left(v \frac{\partial a}{\partial v}\right)^2
+
+    The sum is over all that is rounded: the parameters, what Phi and F begin with, and what their
+    linear layers return. A product of matrices adds up in single precision. An error is uniform
+    within half a unit of the last of eight bits, which is at most u = 2^-8 of the value.
+    """
+    rounded: list[torch.Tensor] = []
+
+    def keep(value: torch.Tensor) -> None:
+        value.retain_grad()
+        rounded.append(value)
+
+    linear = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)]
+    hooks = [layer.register_forward_hook(lambda *given: keep(given[2])) for layer in linear]
+    hooks += [model.f.register_forward_hook(lambda *given: keep(given[1][0]))]
+    variances, parameters = [], list(model.parameters())
+    jets = batch.constituents
+    assert jets is not None
+    for first, last in pairwise(jets.offsets.tolist()):
+        rounded.clear()
+        values = jets.values[first:last].clone().requires_grad_()
+        logit = model.outputs(Batch(constituents=Ragged(values, torch.tensor([0, last - first]))))
+        model.zero_grad()
+        logit.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
+        terms = [v.detach() * v.grad for v in (*parameters, *rounded, values) if v.grad is not None]
+        variances.append(sum(float(term.double().square().sum()) for term in terms))
+    for hook in hooks:
+        hook.remove()
+    unit = torch.finfo(torch.bfloat16).eps / 2
+    return unit * np.sqrt(np.array(variances) / 3)
+
+
+def test_bfloat16_rounds_to_eight_bits(tagger: Bundle) -> None:
     single = predict(tagger, jets(), device="cpu")
     half = predict(tagger, jets(), device="cpu", precision="bfloat16")
-    difference = np.abs(half.logit_mean - single.logit_mean)
-    # half a unit of eight bits for the weights and inputs of each of five layers; sums of numbers
-    # of either sign lose up to another two bits
-    size = np.max(np.abs(single.logit_mean))
-    assert np.max(difference) < 5 * 2 * 2**-9 * 4 * size
-    assert np.max(difference) > 1e-5 * size  # the control: it is not single precision
+    model, batch = tagger.model, tagger.inputs(tagger.inputs.extract(jets()))
+    assert isinstance(model, PFN)
+    deviation = rounding_deviation(model, batch)
+    pulls = np.asarray(half.logit_mean - single.logit_mean) / deviation
+    assert np.abs(pulls).max() < 5
+    assert np.sqrt(np.mean(pulls**2)) > 0.1  # the control: it is not single precision
     assert ak.array_equal(half.in_range, single.in_range)
     again = predict(tagger, jets(), device="cpu")
     assert ak.array_equal(again, single)  # nothing stays behind in the model
+
+    with torch.no_grad():
+        for parameter in model.parameters():  # the control: four bits of the weights are too few
+            parameter.copy_(parameter.to(torch.float8_e4m3fn))
+        coarse = model.outputs(batch).squeeze(1).numpy()
+    assert np.abs((coarse - np.asarray(single.logit_mean)) / deviation).max() > 5
 
 
 def test_the_head_stays_in_single_precision() -> None:

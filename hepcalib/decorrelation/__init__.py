@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from hepcalib.decorrelation.conditional import ConditionalFlow, QuantileRegression
+from hepcalib.decorrelation.conditional_flow import ConditionalFlow
 from hepcalib.decorrelation.convolved import ConvolvedSubstructure
 from hepcalib.decorrelation.decorrelator import Decorrelator
 from hepcalib.decorrelation.designed import DesignedDecorrelation, scaled_mass
 from hepcalib.decorrelation.efficiency_map import FixedEfficiencyMap
 from hepcalib.decorrelation.planing import effective_share, planing_weights
+from hepcalib.decorrelation.quantile_regression import QuantileRegression
 
 __all__ = [
     "METHODS",

@@ -108,7 +108,7 @@ class ConvolvedSubstructure(Decorrelator):
         alpha, slopes = _fitted(binned)
         made = cls(
             variables=tuple(nuisances),
-            ranges=((float(mass.min()), float(mass.max())),),
+            ranges=sample.ranges,
             table=np.zeros(0),
             sign=sign,
             alpha=alpha,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.special import expit
 
+from hepcalib.calibration.sample_location import sample_quantiles
 from hepcalib.exceptions import ConfigError, DataError, ShapeError
 
 if TYPE_CHECKING:
@@ -33,6 +34,12 @@ class Background(NamedTuple):
     score: Floats  # (rows,)
     values: Floats  # (rows, variables)
     weight: Floats  # (rows,)
+
+    @property
+    def ranges(self) -> tuple[tuple[float, float], ...]:
+        """Lowest and highest value of each nuisance."""
+        low, high = self.values.min(0), self.values.max(0)
+        return tuple(zip(low.tolist(), high.tolist(), strict=True))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -178,9 +185,7 @@ def require_mass_first(nuisances: Mapping[str, ArrayLike], *, where: str) -> Non
 
 def levels(values: Floats, weight: Floats) -> Floats:
     """Return the quantiles of decorrelated background values at `PROBABILITIES`."""
-    order = np.argsort(values, kind="stable")
-    middle = np.cumsum(weight[order]) - 0.5 * weight[order]
-    return np.asarray(np.interp(PROBABILITIES, middle / weight.sum(), values[order]))
+    return sample_quantiles(values, PROBABILITIES, weight=weight)
 
 
 def _share(values: Floats, table: Floats) -> Floats:

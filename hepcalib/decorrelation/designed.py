@@ -98,10 +98,9 @@ class DesignedDecorrelation(Decorrelator):
         rho = scaled_mass(*sample.values.T)
         slope, error = _slope(sample.score, rho, sample.weight, span=rho_range, bins=bins)
         moved = sample.score - slope * (rho - rho_range[0])
-        low, high = sample.values.min(0), sample.values.max(0)
         return cls(
             variables=tuple(nuisances),
-            ranges=tuple(zip(low.tolist(), high.tolist(), strict=True)),
+            ranges=sample.ranges,
             table=levels(moved, sample.weight),
             slope=slope,
             slope_error=error,

@@ -10,6 +10,7 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import convolve1d, distance_transform_edt
 from scipy.spatial import KDTree
 
+from hepcalib.calibration.sample_location import sample_quantiles
 from hepcalib.decorrelation.decorrelator import (
     Decorrelator,
     background,
@@ -112,10 +113,9 @@ class FixedEfficiencyMap(Decorrelator):
         )
         spread = at.std(axis=0)
         cuts = _without_holes(cuts, filled)
-        low, high = sample.values.min(0), sample.values.max(0)
         made = cls(
             variables=tuple(nuisances),
-            ranges=tuple(zip(low.tolist(), high.tolist(), strict=True)),
+            ranges=sample.ranges,
             table=np.zeros(0),
             efficiency=efficiency,
             method=method,
@@ -186,14 +186,13 @@ def _percentiles(
     ]
     shape = (bins,) * len(edges)
     cell = np.ravel_multi_index(number, shape)
-    order = np.lexsort((score, cell))
+    order = np.argsort(cell, kind="stable")
     starts = np.searchsorted(cell[order], np.arange(bins ** len(edges) + 1))
     cuts = np.zeros(shape)
     filled = np.zeros(shape, dtype=bool)
     for index in np.flatnonzero(np.diff(starts) >= least):
         rows = order[starts[index] : starts[index + 1]]
-        middle = np.cumsum(weight[rows]) - 0.5 * weight[rows]
-        cuts.flat[index] = np.interp(share * weight[rows].sum(), middle, score[rows])
+        cuts.flat[index] = sample_quantiles(score[rows], [share], weight=weight[rows])[0]
         filled.flat[index] = True
     if not filled.any():
         msg = f"fixed efficiency: none of {filled.size} bins has {least} jets; use fewer bins"

@@ -10,6 +10,8 @@ import torch
 from scipy.special import ndtr, ndtri
 from torch.nn import functional
 
+from hepcalib.calibration.sample_location import sample_quantiles
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
@@ -23,14 +25,12 @@ _NODES = 2001
 
 
 def normal_nodes(score: Floats, weight: Floats) -> Floats:
-    """Return the scores at equidistant normal values, from background of weights of sum 1.
+    """Return the scores of background at equidistant normal values.
 
     Shapes:
         score, weight: (rows,) -> (nodes,)
     """
-    order = np.argsort(score, kind="stable")
-    middle = np.cumsum(weight[order]) - 0.5 * weight[order]
-    return np.asarray(np.interp(ndtr(_grid()), middle, score[order]))
+    return sample_quantiles(score, ndtr(_grid()), weight=weight)
 
 
 def normal_scores(score: Floats, nodes: Floats) -> Floats:

@@ -26,7 +26,7 @@ __all__ = ["AnsatzEstimate", "AnsatzLoss", "GaussianAnsatz"]
 AnsatzLoss = Literal["bce", "donsker_varadhan", "f_divergence"]
 
 WIDTH = 16  # shapes that ln |C| can take between the maximum of the likelihood and its tails
-PARTNERS = 8  # other rows whose z each x is paired with; costs little beside the networks
+PARTNERS = 16  # other rows whose z each x is paired with; costs little beside the networks
 
 
 class GaussianAnsatz(Model):
@@ -43,7 +43,8 @@ class GaussianAnsatz(Model):
     The losses, with j for pairs of the sample and m for the others, and weights w_i w_j for the
     pair of x_i with z_j:
 
-    * ``bce``: E_j[ln(1 + e^-T)] + E_m[ln(1 + e^T)], of bounded gradient;
+    * ``bce``: E_j[ln(1 + r e^-T)] + r E_m[ln(1 + e^T / r)], of bounded gradient, as if there were r
+      others to a pair of the sample;
     * ``donsker_varadhan``: -E_j[T] + ln E_m[e^T];
     * ``f_divergence``: -E_j[T] + E_m[e^(T-1)], whose T is larger by 1.
 
@@ -59,12 +60,13 @@ class GaussianAnsatz(Model):
             the last layer is another one. It has a NormalHead, whose shift and scale are mean and
             standard deviation of z.
         loss: One of bce, donsker_varadhan, f_divergence.
+        ratio: r of bce.
         warmup: Steps until D and the squared error of B are off.
         d_penalty: Factor of the mean of |D| in the loss.
 
     Raises:
-        ConfigError: if the model has no NormalHead of its own, the loss is unknown or a number is
-            negative or not finite.
+        ConfigError: if the model has no NormalHead of its own, the loss is unknown, the ratio is
+            not positive or a number is negative or not finite.
     """
 
     head: NormalHead
@@ -75,12 +77,17 @@ class GaussianAnsatz(Model):
         model: Model,
         *,
         loss: AnsatzLoss = "bce",
+        ratio: float = 16.0,
         warmup: int = 200,
         d_penalty: float = 1e-3,
     ) -> None:
         super().__init__()
         if loss not in get_args(AnsatzLoss):
-            msg = f"GaussianAnsatz: loss is '{loss}'; needed: one of {', '.join(_LOSSES)}"
+            known = ", ".join(get_args(AnsatzLoss))
+            msg = f"GaussianAnsatz: loss is '{loss}'; needed: one of {known}"
+            raise ConfigError(msg)
+        if not 0 < ratio < math.inf:
+            msg = f"GaussianAnsatz: ratio is {ratio}; needed: positive and finite"
             raise ConfigError(msg)
         if warmup < 0 or not 0 <= d_penalty < math.inf:
             msg = f"GaussianAnsatz: warmup is {warmup}, d_penalty {d_penalty}; needed: finite, >= 0"
@@ -89,7 +96,7 @@ class GaussianAnsatz(Model):
             seen = type(model).__name__, type(model.head).__name__
             msg = f"GaussianAnsatz: {seen[0]} with a {seen[1]}; needed: MLP, PFN with a NormalHead"
             raise ConfigError(msg)
-        self.criterion, self.warmup, self.d_penalty = loss, warmup, d_penalty
+        self.criterion, self.ratio, self.warmup, self.d_penalty = loss, ratio, warmup, d_penalty
         self._described, self.head = described(model), model.head
         self.a, self.b, self.d = (_network(model, 1) for _ in range(3))
         self.c = _network(model, 1 + WIDTH)
@@ -103,6 +110,7 @@ class GaussianAnsatz(Model):
         return {
             "model": self._described,
             "loss": self.criterion,
+            "ratio": self.ratio,
             "warmup": self.warmup,
             "d_penalty": self.d_penalty,
         }
@@ -139,7 +147,12 @@ class GaussianAnsatz(Model):
         other = self._others(target)
         joint, mixed = predicted.statistic(target), predicted.statistic(target[other])
         factor = torch.ones_like(mixed) if weight is None else weight[other]
-        loss = _LOSSES[self.criterion](joint, mixed, factor, weight)
+        if self.criterion == "bce":
+            loss = _bce(joint, mixed, factor, self.ratio)
+        elif self.criterion == "donsker_varadhan":
+            loss = _donsker_varadhan(joint, mixed, factor, weight)
+        else:
+            loss = _f_divergence(joint, mixed, factor)
         return loss + predicted.share * 0.5 * predicted.residual(target).square()
 
     def weighted_loss(
@@ -256,8 +269,10 @@ def _network(model: Model, outputs: int) -> Model:
     return type(model)(**{**model.config, "head": _Outputs(outputs)})
 
 
-def _bce(joint: Tensor, mixed: Tensor, factor: Tensor, _: Tensor | None) -> Tensor:
-    return nn.functional.softplus(-joint) + (factor * nn.functional.softplus(mixed)).mean(0)
+def _bce(joint: Tensor, mixed: Tensor, factor: Tensor, ratio: float) -> Tensor:
+    offset = math.log(ratio)
+    others = (factor * nn.functional.softplus(mixed - offset)).mean(0)
+    return nn.functional.softplus(offset - joint) + ratio * others
 
 
 def _donsker_varadhan(
@@ -268,8 +283,5 @@ def _donsker_varadhan(
     return -joint + peak + ((both * (mixed - peak).exp()).sum() / both.sum()).log()
 
 
-def _f_divergence(joint: Tensor, mixed: Tensor, factor: Tensor, _: Tensor | None) -> Tensor:
+def _f_divergence(joint: Tensor, mixed: Tensor, factor: Tensor) -> Tensor:
     return -joint + (factor * (mixed - 1).exp()).mean(0)
-
-
-_LOSSES = {"bce": _bce, "donsker_varadhan": _donsker_varadhan, "f_divergence": _f_divergence}

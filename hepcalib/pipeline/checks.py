@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from hepcalib import bundles
@@ -114,6 +115,9 @@ def _check_model(loaded: Loaded, name: str, model: ModelConfig) -> None:
             raise loaded.error(("models", name, key), str(error)) from error
     if is_up_to_date(loaded, name):
         bundles.load(bundle_path(loaded, name))
+    elif model.network["name"] == BoostedTrees.__name__ and find_spec("hep_ml") is None:
+        msg = "BoostedTrees need hep_ml, which is not installed; install hepcalib[boosting]"
+        raise loaded.error(("models", name, "network"), msg)
 
 
 def _require_columns(

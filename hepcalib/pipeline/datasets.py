@@ -9,6 +9,7 @@ from hepcalib.config.schema import BundleFile
 from hepcalib.exceptions import NtupleError
 from hepcalib.ntuples import quantities
 from hepcalib.pipeline.analyses import models_of, outline
+from hepcalib.pipeline.decorrelators import fitted_columns
 from hepcalib.pipeline.inputs import dataset_files, dataset_layout
 from hepcalib.pipeline.learnable import quantity, unfitted_inputs
 from hepcalib.pipeline.samples import declared
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hepcalib.config import Loaded
+    from hepcalib.config.decorrelation import Decorrelator
 
 __all__ = ["refuse_bad_files", "scan_datasets"]
 
 
 def scan_datasets(loaded: Loaded, *, names: Iterable[str], checksum: bool) -> list[run.Dataset]:
-    """Scan the files of some datasets for the columns that their processors and models need.
+    """Scan the files of some datasets for the columns that are needed of them.
+
+    Those are the columns of processors, of what they apply, and of the fits of decorrelators.
 
     Args:
         loaded: The configuration.
@@ -39,11 +43,16 @@ def refuse_bad_files(datasets: Iterable[run.Dataset]) -> None:
     """Refuse datasets with files that cannot be read and that nobody said to tolerate.
 
     Raises:
-        NtupleError: naming all of the files, each with the reason.
+        NtupleError: naming all of the files, each with its dataset and the reason.
     """
-    bad = [file for dataset in datasets if not dataset.tolerate for file in dataset.unreadable]
+    bad = [
+        f"dataset '{dataset.name}': {file.reason}"
+        for dataset in datasets
+        if not dataset.tolerate
+        for file in dataset.unreadable
+    ]
     if bad:
-        raise NtupleError("\n".join(file.reason for file in bad))
+        raise NtupleError("\n".join(bad))
 
 
 def _scan(loaded: Loaded, name: str, *, checksum: bool) -> run.Dataset:
@@ -67,17 +76,29 @@ def _scan(loaded: Loaded, name: str, *, checksum: bool) -> run.Dataset:
 
 
 def _needs(loaded: Loaded, name: str) -> list[str]:
-    needed: set[str] = set()
-    for analysis, options in loaded.config.analyses.items():
+    config, needed = loaded.config, set[str]()
+    for analysis, options in config.analyses.items():
         if name in options.datasets:
             processor = outline(loaded, analysis)
             needed |= set(getattr(processor, "needs", ()))
             for model in models_of(loaded, analysis):
                 needed |= _columns(loaded, model, truth=getattr(processor, "needs_truth", False))
             for used in options.models.values():
-                if used in loaded.config.residuals:
-                    needed |= set(loaded.config.residuals[used].variables)
+                if used in config.residuals:
+                    needed |= set(config.residuals[used].variables)
+                if used in config.decorrelators:
+                    needed |= _decorrelated_columns(loaded, config.decorrelators[used])
+    for decorrelator in config.decorrelators.values():
+        if name in decorrelator.datasets:
+            needed |= fitted_columns(decorrelator) | _decorrelated_columns(loaded, decorrelator)
     return sorted(needed)
+
+
+def _decorrelated_columns(loaded: Loaded, decorrelator: Decorrelator) -> set[str]:
+    """Return the nuisances and what the score is computed from."""
+    is_model = decorrelator.score in loaded.config.models
+    score = _columns(loaded, decorrelator.score, truth=False) if is_model else {decorrelator.score}
+    return {*decorrelator.variables, *score}
 
 
 def _columns(loaded: Loaded, name: str, *, truth: bool) -> set[str]:

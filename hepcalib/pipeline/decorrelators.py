@@ -18,6 +18,7 @@ from hepcalib.ntuples.columns import STANDARD
 from hepcalib.ntuples.writing import replacing
 from hepcalib.pipeline.digests import code_digest, digest, versions
 from hepcalib.pipeline.inputs import dataset_files, dataset_layout
+from hepcalib.pipeline.learnable import ranges, within_ranges
 from hepcalib.pipeline.training import bundle_path, dataset_digest, is_up_to_date
 from hepcalib.training.devices import thread_count
 
@@ -27,16 +28,25 @@ if TYPE_CHECKING:
     from hepcalib.config import Loaded
     from hepcalib.config.decorrelation import Decorrelator
 
-__all__ = ["decorrelated_tagger", "decorrelator_path", "ensure_decorrelator", "is_learnt"]
+__all__ = [
+    "decorrelated_tagger",
+    "decorrelator_path",
+    "ensure_decorrelator",
+    "fitted_columns",
+    "is_learnt",
+]
 
 _ROOMS = (
+    "calibration/sample_location",
     "decorrelation",
     "export",
     "features",
     "inference",
+    "losses/pinball",
     "models",
     "ntuples",
     "pipeline/decorrelators",
+    "pipeline/learnable",
 )
 # Shares of the background below the nodes of the exported table, besides equidistant scores.
 _SHARES = np.concatenate([np.linspace(0.0, 0.98, 50), 1.0 - np.logspace(-2.0, -5.0, 13)])
@@ -132,6 +142,12 @@ def ensure_decorrelator(loaded: Loaded, name: str) -> Path:
     return path
 
 
+def fitted_columns(wanted: Decorrelator) -> set[str]:
+    """Return the standard columns that a fit reads, besides those of the score."""
+    weight = {"weight"} if wanted.weights == "event" else set()
+    return {"label", *wanted.variables, *ranges(wanted)} | weight
+
+
 def _score_nodes(score: NDArray[np.float64], *, probability: bool) -> NDArray[np.float64]:
     """Return where the new score is tabulated: it rises where the background is."""
     low, high = (0.0, 1.0) if probability else (score.min(), score.max())
@@ -163,11 +179,6 @@ def _before(loaded: Loaded, name: str) -> DecorrelatedTagger:
     return DecorrelatedTagger("", "", tagger=Handle.of(bundle_path(loaded, wanted.score)))
 
 
-def _ranges(wanted: Decorrelator) -> dict[str, tuple[float, float]]:
-    given = {"pt": wanted.pt_range, "softdrop_mass": wanted.mass_range}
-    return {column: limits for column, limits in given.items() if limits is not None}
-
-
 def _needs(loaded: Loaded, name: str) -> set[str]:
     wanted = loaded.config.decorrelators[name]
     before = _before(loaded, name)
@@ -176,13 +187,7 @@ def _needs(loaded: Loaded, name: str) -> set[str]:
         from hepcalib.inference import resident
 
         of_tagger = resident(before.tagger, device="cpu").inputs.needs
-    return {
-        *of_tagger,
-        *wanted.variables,
-        *_ranges(wanted),
-        "label",
-        *({"weight"} if wanted.weights == "event" else ()),
-    }
+    return of_tagger | fitted_columns(wanted)
 
 
 def _digests(loaded: Loaded, name: str) -> dict[str, str]:
@@ -199,11 +204,7 @@ def _sample(loaded: Loaded, name: str) -> _Sample:
         for path in dataset_files(loaded, dataset):
             jets = ntuples.read(path, dataset_layout(loaded.config, dataset), columns=columns)
             jets = ak.flatten(jets, axis=1)
-            chosen = np.asarray(jets["label"]) == 0
-            for column, (low, high) in _ranges(wanted).items():
-                values = np.asarray(jets[column], dtype=np.float64)
-                chosen &= (values >= low) & (values < high)
-            jets = jets[chosen]
+            jets = jets[(np.asarray(jets["label"]) == 0) & within_ranges(jets, wanted)]
             scores.append(old_score(before, jets, where=str(path))[0])
             kept.append({v: np.asarray(jets[v], dtype=np.float64) for v in (*wanted.variables,)})
             own = jets["weight"] if wanted.weights == "event" else np.ones(len(jets))

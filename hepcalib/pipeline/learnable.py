@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hepcalib.config import Loaded
+    from hepcalib.config.decorrelation import Decorrelator
     from hepcalib.config.schema import ModelConfig
 
 __all__ = [
@@ -29,9 +30,11 @@ __all__ = [
     "needed_columns",
     "part_mask",
     "quantity",
+    "ranges",
     "shuffled",
     "unfitted_inputs",
     "validation_mask",
+    "within_ranges",
 ]
 
 _WANTED = {
@@ -71,13 +74,28 @@ def needed_columns(config: ModelConfig) -> set[str]:
             *quantities.measured_columns(config.object, quantity(config)),
             *quantities.true_columns(config.object, quantity(config)),
         }
-    needed |= {column for column, limits in _ranges(config).items() if limits is not None}
+    needed |= set(ranges(config))
     if config.planing is not None:
         needed |= set(config.planing.variables)
     needed |= set(config.nuisances)
     if config.penalty is not None:
         needed |= set(config.penalty.auxiliary)
     return needed | {"none": set(), "event": {"weight"}, "flat_pt": {"pt"}}[config.weights]
+
+
+def ranges(config: ModelConfig | Decorrelator) -> dict[str, tuple[float, float]]:
+    """Return the range [GeV] of each column that objects are selected by."""
+    given = {"pt": config.pt_range, "softdrop_mass": config.mass_range}
+    return {column: limits for column, limits in given.items() if limits is not None}
+
+
+def within_ranges(objects: ak.Array, config: ModelConfig | Decorrelator) -> NDArray[np.bool_]:
+    """Tell which objects (rows,) are in all ranges; the low ends belong to them."""
+    inside = np.ones(len(objects), dtype=bool)
+    for column, (low, high) in ranges(config).items():
+        values = _floats(objects, column)
+        inside &= (values >= low) & (values < high)
+    return inside
 
 
 def learnable(loaded: Loaded, config: ModelConfig) -> Learnable:
@@ -196,10 +214,6 @@ def _values(
     )
 
 
-def _ranges(config: ModelConfig) -> dict[str, tuple[float, float] | None]:
-    return {"pt": config.pt_range, "softdrop_mass": config.mass_range}
-
-
 def _selection(objects: ak.Array, config: ModelConfig) -> NDArray[np.bool_]:
     if config.kind == "response":
         measured, true = _values(objects, config)
@@ -209,11 +223,7 @@ def _selection(objects: ak.Array, config: ModelConfig) -> NDArray[np.bool_]:
     else:
         label = _floats(objects, "label")
         selected = (label == 0) | (label == config.signal)
-    for column, limits in _ranges(config).items():
-        if limits is not None:
-            values = _floats(objects, column)
-            selected &= (values >= limits[0]) & (values < limits[1])
-    return selected
+    return selected & within_ranges(objects, config)
 
 
 def _weights(

@@ -89,9 +89,9 @@ def run(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
             train before they are; if not, the others are processed and the ledger has the reasons.
     """
     check(loaded)
-    todo = _wanted_samples(loaded) & set(missing_samples(loaded.config))
-    if todo or _untrained(loaded) or unfitted(loaded):
-        given = [n for n in _used_datasets(loaded) if loaded.config.datasets[n].sample is None]
+    missing = _wanted_samples(loaded) & set(missing_samples(loaded.config))
+    if missing or _untrained(loaded) or unfitted(loaded):
+        given = [n for n in _wanted_datasets(loaded) if loaded.config.datasets[n].sample is None]
         for checksum in (False, True):  # first what answers at once
             refuse_bad_files(scan_datasets(loaded, names=given, checksum=checksum))
         _simulate(loaded, sorted(_wanted_samples(loaded)), console=console)
@@ -126,15 +126,15 @@ def train(loaded: Loaded, *, console: Console) -> None:
     """Train the models without an up-to-date bundle, then fit what acts on their results."""
     check(loaded)
     _need_samples(loaded)
-    todo = _untrained(loaded)
+    untrained = _untrained(loaded)
     with _bars(console) as bars:
-        tasks = {name: bars.add_task(f"train {name}", total=None) for name in todo}
+        tasks = {name: bars.add_task(f"train {name}", total=None) for name in untrained}
 
         def report(name: str, done: int, of: int) -> None:
             _advance(bars, tasks[name], done, of)
 
         workers = loaded.config.run.workers
-        each(functools.partial(_train, loaded), todo, workers=workers, report=report)
+        each(functools.partial(_train, loaded), untrained, workers=workers, report=report)
         for name in unfitted(loaded):
             task = bars.add_task(f"fit {name}", total=1)
             ensure_fit(loaded, name)
@@ -251,13 +251,18 @@ def _need_samples(loaded: Loaded) -> None:
 
 
 def _wanted_samples(loaded: Loaded) -> set[str]:
-    """Return the samples that are read: by an analysis, or to train or fit what is missing."""
+    """Return the samples that are read."""
+    read = [loaded.config.datasets[name].sample for name in _wanted_datasets(loaded)]
+    return {sample for sample in read if sample is not None}
+
+
+def _wanted_datasets(loaded: Loaded) -> list[str]:
+    """Return the datasets that are read: by an analysis, or to train or fit what is missing."""
     models = [loaded.config.models[name] for name in _untrained(loaded)]
     trained_on = [d for m in models if isinstance(m, ModelConfig) for d in m.datasets]
     to_fit = [dataset for name in unfitted(loaded) for dataset in fitted_to(loaded, name)]
-    used = [*_used_datasets(loaded), *trained_on, *to_fit]
-    read = [loaded.config.datasets[name].sample for name in used]
-    return {sample for sample in read if sample is not None}
+    wanted = {*_used_datasets(loaded), *trained_on, *to_fit}
+    return [name for name in loaded.config.datasets if name in wanted]
 
 
 def _untrained(loaded: Loaded) -> list[str]:

@@ -285,7 +285,8 @@ def dataset_digest(loaded: Loaded, name: str, *, needs: Iterable[str]) -> str:
         sum_of_weights=dataset.sum_of_weights,
     )
     if found.unreadable:
-        raise NtupleError("\n".join(file.reason for file in found.unreadable))
+        lines = [f"dataset '{name}': {file.reason}" for file in found.unreadable]
+        raise NtupleError("\n".join(lines))
     return digest(found.layout, [file.sha256 for file in found.files])
 
 

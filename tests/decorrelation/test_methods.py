@@ -17,6 +17,7 @@ from hepcalib.decorrelation import (
     QuantileRegression,
     scaled_mass,
 )
+from hepcalib.decorrelation.decorrelator import levels
 from hepcalib.exceptions import ConfigError, DataError
 
 N = 20_000
@@ -167,6 +168,14 @@ def test_conditional_distributions_are_uniform_at_every_mass(cls: Any) -> None:
     assert max(worst) < 4 * 0.011 + 0.01
     control = ndtr(R * 1.5 + np.sqrt(1 - R**2) * np.random.default_rng(12).normal(size=1000))
     assert kstest(control, "uniform").statistic > 0.3
+
+
+@pytest.mark.parametrize("cls", [ConditionalFlow, QuantileRegression])
+def test_background_is_tabulated_with_the_weights_that_are_kept(cls: Any) -> None:
+    score, nuisance = normal_pair(1000)
+    made = cls.fit(score, {"m": nuisance}, epochs=2, hidden=(8,))
+    values = made.values(score, nuisance[:, None])
+    assert made.table.tolist() == levels(values, np.ones(1000) / 1000).tolist()
 
 
 def test_flow_leaves_the_curve_at_fixed_mass() -> None:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from hepcalib.exceptions import ConfigError, DataError
 from hepcalib.losses import abcd_closure, distance_correlation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Range = tuple[float, float]
+
+N = 20_000
+STEEPNESS = 100.0  # of the soft cuts, for numbers in (0, 1)
+UNIT = (0.0, 1.0)
 
 
 def pair(n: int, *, seed: int = 1) -> tuple[Tensor, Tensor]:
@@ -45,34 +61,123 @@ def test_value_at_the_medians() -> None:
         assert found.item() == pytest.approx(naive(score, nuisance, at, 100.0, w), rel=1e-10)
 
 
-def test_independent_pairs_close_and_others_do_not() -> None:
-    """At the rarest cut, of 1 % on both sides, N_A is n / 10^4 = 20 +- 22 %; typical ones are off
-    by a few per cent. A dependent pair of the same size is off by much more."""
-    torch.manual_seed(1)
-    score, nuisance = pair(200_000)
-    independent = abcd_closure(score, nuisance, cuts=50).item()
-    assert independent < 0.05
-    assert abcd_closure((score + nuisance) / 2, nuisance, cuts=50).item() > 0.5
+def shares(percentiles: tuple[float, float]) -> Floats:
+    """Shares of the entries below the cuts, as many as represent all of them."""
+    low, high = percentiles
+    return (low + (high - low) * (np.arange(1000) + 0.5) / 1000) / 100.0
+
+
+def passing(at: Floats, over: Range) -> Floats:
+    """Mean of the soft cut f = sigma(100 (x - at)) for x uniform in a range."""
+    low, high = (np.logaddexp(0.0, STEEPNESS * (end - at)) for end in over)
+    return np.asarray((high - low) / (STEEPNESS * (over[1] - over[0])))
+
+
+def expected_of_independent(percentiles: tuple[float, float]) -> float:
+    """Mean of N independent pairs, uniform in (0, 1).
+
+    With p = <f> and V = Var f of the cuts on both, (A D - B C) / N^2 is the covariance of f and f':
+    normal around 0 with variance V V' / N. (A D + B C) / N^2 is 2 p (1 - p) p' (1 - p'). As <|Z|>
+    of a standard normal Z is sqrt(2 / pi), the ratio is h h' / sqrt(2 pi N) in the mean, with
+    h = sqrt(V) / (p (1 - p)). For hard cuts V = p (1 - p), and h averaged over shares u of a to b
+    is the integral of du / sqrt(u (1 - u)) over b - a: 2 (asin sqrt b - asin sqrt a) / (b - a).
+    """
+    at = shares(percentiles)
+    p = passing(at, UNIT)
+    soft = (expit(STEEPNESS * (1.0 - at)) - expit(-STEEPNESS * at)) / STEEPNESS  # <f (1 - f)>
+    h = np.mean(np.sqrt(p * (1.0 - p) - soft) / (p * (1.0 - p)))
+    return float(h**2 / np.sqrt(2.0 * np.pi * N))
+
+
+def least_of_mixture(
+    share: float, first: tuple[Range, Range], other: tuple[Range, Range], *, percentiles: Range
+) -> float:
+    """Non-closure of infinitely many pairs, a share of which is uniform in the first ranges of
+    score and nuisance, the rest in the others. With fewer it is not less: <|x|> >= |<x>|.
+
+    The covariance of the cuts is share (1 - share) times the differences of what passes, <f>.
+    """
+    means, steps = [], []
+    for one, rest in zip(first, other, strict=True):
+        knots = np.unique([*one, *rest])
+        below = [np.interp(knots, ends, UNIT) for ends in (one, rest)]
+        at = np.interp(shares(percentiles), share * below[0] + (1.0 - share) * below[1], knots)
+        means.append(share * passing(at, one) + (1.0 - share) * passing(at, rest))
+        steps.append(passing(at, one) - passing(at, rest))
+    p, q = means[0][:, None], means[1]
+    covariance = share * (1.0 - share) * steps[0][:, None] * steps[1]
+    ad = (p * q + covariance) * ((1.0 - p) * (1.0 - q) + covariance)
+    bc = (p * (1.0 - q) - covariance) * ((1.0 - p) * q - covariance)
+    return float(np.mean(np.abs(ad - bc) / (ad + bc)))
+
+
+def measured(
+    loss: Callable[[Tensor, Tensor], Tensor], change: Callable[[Tensor, Tensor], Tensor]
+) -> Floats:
+    """The loss of each of 25 samples of N pairs, after a change of the nuisances."""
+    values = []
+    for seed in range(25):
+        score, nuisance = pair(N, seed=seed)
+        torch.manual_seed(1000 + seed)  # of the cuts, that they are not the scores
+        values.append(loss(score, change(score, nuisance)).item())
+    return np.array(values)
+
+
+def error(values: Floats) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def unchanged(_: Tensor, nuisance: Tensor) -> Tensor:
+    return nuisance
+
+
+def in_the_same_half(score: Tensor, nuisance: Tensor) -> Tensor:
+    return 0.5 * nuisance + 0.5 * (score > 0.5)
+
+
+def high_in_the_tail(score: Tensor, nuisance: Tensor) -> Tensor:
+    """The highest percent of the scores are those of high nuisance."""
+    return torch.where(score > 0.99, 0.5 + 0.5 * nuisance, nuisance)
+
+
+@pytest.mark.parametrize("percentiles", [(1.0, 99.0), (40.0, 99.5)])
+def test_independent_pairs_close_up_to_fluctuations(percentiles: tuple[float, float]) -> None:
+    closure = functools.partial(abcd_closure, cuts=25, percentiles=percentiles)
+    found = measured(closure, unchanged)
+    assert abs(found.mean() - expected_of_independent(percentiles)) < 4 * error(found)
+
+
+def test_dependent_pairs_do_not_close() -> None:
+    """Score and nuisance in the same half."""
+    found = measured(functools.partial(abcd_closure, cuts=25), in_the_same_half)
+    halves = ((0.5, 1.0), (0.5, 1.0)), ((0.0, 0.5), (0.0, 0.5))
+    least = least_of_mixture(0.5, *halves, percentiles=(1.0, 99.0))
+    assert least > 10 * expected_of_independent((1.0, 99.0))
+    assert found.mean() > least - 4 * error(found)
 
 
 def test_a_tail_that_the_correlation_hardly_sees() -> None:
-    """The highest percent of the scores are those of high nuisance."""
-    torch.manual_seed(1)
-    score, nuisance = pair(20_000)
-    tail = score > 0.99
-    turned = nuisance.clone()
-    turned[tail] = 0.5 + 0.5 * nuisance[tail]
-    flat, shaped = (distance_correlation(score, m).item() for m in (nuisance, turned))
-    assert shaped < flat + 1e-3
-    rare = {"cuts": 200, "percentiles": (97.0, 99.5)}
+    """It changes the squared distance covariance by (t (1 - t))^2 times the two energy distances
+    between tail, of share t = 1 %, and rest: 2/3 for the scores, 1/6 for the nuisances. The squared
+    distance variance of uniform numbers is 2 / 45."""
+    low = (40.0, 99.5)
+    found = measured(functools.partial(abcd_closure, cuts=25, percentiles=low), high_in_the_tail)
+    tail, rest = ((0.99, 1.0), (0.5, 1.0)), ((0.0, 0.99), UNIT)
+    least = least_of_mixture(0.01, tail, rest, percentiles=low)
+    assert least > 2 * expected_of_independent(low)
+    assert found.mean() > least - 4 * error(found)
+    both = [measured(distance_correlation, change) for change in (high_in_the_tail, unchanged)]
+    difference = both[0] - both[1]
+    expected = (0.01 * 0.99) ** 2 * (2.0 / 3.0) * (1.0 / 6.0) / (2.0 / 45.0)
+    assert abs(difference.mean() - expected) < 4 * error(difference)
+    assert least > 100 * expected
+
+
+def test_cuts_that_nearly_nothing_passes() -> None:
+    score, nuisance = pair(N)
     torch.manual_seed(2)
-    reference = abcd_closure(score, torch.rand(20_000).double() ** 0.1, **rare)  # type: ignore[arg-type]  # mixed options
-    assert reference.isfinite()
-    low = {"cuts": 200, "percentiles": (40.0, 99.5)}
-    torch.manual_seed(2)
-    closed = abcd_closure(score, nuisance, **low).item()  # type: ignore[arg-type]  # mixed options
-    torch.manual_seed(2)
-    assert abcd_closure(score, turned, **low).item() > 1.2 * closed  # type: ignore[arg-type]  # mixed options
+    found = abcd_closure(score, nuisance**0.1, cuts=200, percentiles=(97.0, 99.5))
+    assert 0.0 <= found.item() <= 1.0
 
 
 def test_the_tail_term_of_the_distance_correlation() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hepcalib.batch import Batch
 from hepcalib.models import (
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
     Make = Callable[[], Model]
     OfHead = Callable[[Head], Model]
+    LargestOf = Callable[[Callable[[], Tensor]], tuple[Tensor, int]]
 
 COUNTS = (4, 0, 1, 7, 0, 2)  # constituents of each jet
 DRAWS = 3  # members of the examples that have several
@@ -215,6 +217,32 @@ def kinematics(offsets: Tensor, generator: torch.Generator) -> dict[str, Tensor]
         "py": pt * phi.sin(),
         "pz": transverse * y.sinh(),
     }
+
+
+class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types for it
+    """Remembers the size of the largest tensor [byte]."""
+
+    size = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        found = func(*args, **(kwargs or {}))
+        for tensor in found if isinstance(found, (tuple, list)) else [found]:
+            if isinstance(tensor, torch.Tensor):
+                self.size = max(self.size, tensor.numel() * tensor.element_size())
+        return found
+
+
+@pytest.fixture
+def largest_of() -> LargestOf:
+    """Call a function; return what it returns, and the size of the largest tensor made [byte]."""
+
+    def called(function: Callable[[], Tensor]) -> tuple[Tensor, int]:
+        with _Largest() as largest:  # type: ignore[no-untyped-call]  # as above
+            outputs = function()
+        return outputs, largest.size
+
+    return called
 
 
 def _examples(made: dict[str, Make]) -> list[Example]:

@@ -12,7 +12,7 @@ from hepcalib import models
 from hepcalib.batch import Batch
 from hepcalib.exceptions import ConfigError, TrainingError
 from hepcalib.models import MLP, PFN, MixtureHead, NormalHead, build, describe
-from hepcalib.models.gaussian_ansatz import AnsatzEstimate, GaussianAnsatz
+from hepcalib.models.gaussian_ansatz import PARTNERS, AnsatzEstimate, GaussianAnsatz
 from hepcalib.ragged import Ragged
 from hepcalib.training import Examples, TrainingOptions, train
 
@@ -127,23 +127,55 @@ def test_losses_by_brute_force() -> None:
     x, z = pairs(40, seed=5)
     weight = torch.linspace(0.5, 1.5, 40)
     for loss in LOSSES:
-        model = ansatz(loss=loss)
+        model = ansatz(loss=loss, ratio=3.0)
         with torch.no_grad():
             estimate = model(powers(x))
             found = (model.loss(estimate, z, weight) * weight).mean().item()
             t = torch.stack([estimate.statistic(z[k].expand(40)) for k in range(40)], 1)
-        shifts = [1 + k * 39 // 8 for k in range(8)]
+        shifts = [1 + k * 39 // PARTNERS for k in range(PARTNERS)]
         others = [(i, (i + shift) % 40) for i in range(40) for shift in shifts]
         w = torch.tensor([(weight[i] * weight[j]).item() for i, j in others])
         mixed = torch.stack([t[i, j] for i, j in others])
         joint = t.diagonal()
         expected = {
-            "bce": (weight * (1 + (-joint).exp()).log()).mean()
-            + (w * (1 + mixed.exp()).log()).mean(),
+            "bce": (weight * (1 + 3 * (-joint).exp()).log()).mean()
+            + 3 * (w * (1 + mixed.exp() / 3).log()).mean(),
             "donsker_varadhan": ((w * mixed.exp()).sum() / w.sum()).log() - (weight * joint).mean(),
             "f_divergence": (w * (mixed - 1).exp()).mean() - (weight * joint).mean(),
         }[loss]
         assert found == pytest.approx(expected.item(), abs=1e-5)
+
+
+def variance_of_an_offset(ratio: float, *, width: float, parts: int = 200) -> float:
+    """Asymptotic variance of an offset of B over the least one, from the variance of the gradient.
+
+    At the exact T for z ~ N(0, 1) and x|z ~ N(z, width^2).
+    """
+    model, half = ansatz(warmup=0, ratio=ratio), 0.5 / (1 + width**2)
+    set_linear(model.a, (0.0, half), 0.5 * math.log(1 + 1 / width**2))
+    set_linear(model.b, (1.0, 0.0), 0.0)
+    set_linear(model.c, (0.0, 0.0), -2 * math.log(width))
+    with torch.no_grad():
+        model.shape.zero_()
+    random, offset = torch.Generator().manual_seed(14), last_layer(model.b).bias
+    gradients, curvatures = [], []
+    for _ in range(parts):
+        z = torch.randn(500, generator=random)
+        x = z + width * torch.randn(500, generator=random)
+        loss = model.loss(model(powers(x)), z).mean()
+        (gradient,) = torch.autograd.grad(loss, offset, create_graph=True)
+        (curvature,) = torch.autograd.grad(gradient.sum(), offset)
+        gradients.append(gradient.detach())
+        curvatures.append(curvature)
+    noise = 500 * torch.stack(gradients).double().var()
+    return (noise / torch.stack(curvatures).double().mean() ** 2).item() / width**2
+
+
+def test_a_larger_ratio_comes_nearer_to_maximum_likelihood() -> None:
+    """The share r / (r + e^T) is small at the maximum of a narrow likelihood, unless r is large."""
+    error = math.sqrt(2 / 200)  # relative, of a variance from 200 parts
+    few, many = (variance_of_an_offset(ratio, width=0.01) for ratio in (1.0, 16.0))
+    assert 1 < many < few * (1 - 4 * error)
 
 
 def exponential(rows: int, *, seed: int) -> Examples:
@@ -221,7 +253,7 @@ def test_every_row_of_a_batch_is_paired_with_others() -> None:
     model, target = ansatz(), torch.arange(100.0)
     for mode in (True, False):
         others = model.train(mode)._others(target)
-        assert others.shape == (8, 100)
+        assert others.shape == (PARTNERS, 100)
         assert not (others == torch.arange(100)).any()
         assert all(len(set(row.tolist())) == 100 for row in others)
     assert torch.equal(model._others(target), model._others(target))
@@ -248,7 +280,7 @@ def test_description_and_weights_make_the_same_model(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(models, "__all__", [*models.__all__, "GaussianAnsatz"])
         monkeypatch.setattr(models, "GaussianAnsatz", GaussianAnsatz, raising=False)
     pfn = PFN(constituents=3, phi=(8,), f=(8,), head=NormalHead(1.0, 2.0))
-    model = GaussianAnsatz(pfn, loss="f_divergence", warmup=7).eval()
+    model = GaussianAnsatz(pfn, loss="f_divergence", ratio=2.0, warmup=7).eval()
     assert last_layer(model.a).weight.ne(last_layer(model.b).weight).all()
     again = build(json.loads(json.dumps(describe(model)))).eval()
     assert describe(again) == describe(model)
@@ -262,7 +294,12 @@ def test_description_and_weights_make_the_same_model(monkeypatch: pytest.MonkeyP
 def test_what_it_refuses() -> None:
     mlp = MLP(features=2, head=NormalHead())
     unknown: Any = "hinge"
-    for keywords in ({"loss": unknown}, {"warmup": -1}, {"d_penalty": math.nan}):
+    for keywords in (
+        {"loss": unknown},
+        {"ratio": 0.0},
+        {"warmup": -1},
+        {"d_penalty": math.nan},
+    ):
         with pytest.raises(ConfigError, match=r"GaussianAnsatz: .*needed: "):
             GaussianAnsatz(mlp, **keywords)
     with pytest.raises(ConfigError, match="MixtureHead"):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from click.testing import Result
+
     from hepcalib.config import Loaded
 
     Load = Callable[..., Loaded]
@@ -75,6 +77,77 @@ def test_branches_that_nothing_needs_may_be_missing(
     assert [file.entries for file in dataset.files] == [32]
 
 
+@pytest.fixture
+def decorrelated(loaded: Load, bundle: Write, jet_file: Write, tmp_path: Path) -> Load:
+    """Load a decorrelator and its use on files that lack some branches; `changes` are its own."""
+    path = str(bundle(tmp_path / "tagger", model="tagger"))
+    start = {"score": "tagger", "method": "fixed_efficiency", "datasets": ["fit"]}
+    use = {
+        "processor": "processors:JetTagging",
+        "datasets": ["use"],
+        "models": {"plain": "tagger", "decorrelated": "mine"},
+        "options": {"weights": "none"},
+    }
+
+    def load(missing: dict[str, str], **changes: Any) -> Loaded:
+        files = {}
+        for name in ("fit", "use"):
+            lacks = {missing[name]: None} if name in missing else {}
+            written = jet_file(tmp_path / f"{name}.root", **lacks)
+            files[name] = {"files": [str(written)], "layout": "flat_jets"}
+        wanted = {**start, "variables": ["softdrop_mass"], **changes}
+        return loaded(
+            datasets=files,
+            models={"tagger": {"bundle": path}},
+            decorrelators={"mine": wanted},
+            analyses={"tagging": use},
+        )
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("dataset", "branch", "changes"),
+    [
+        ("use", "Jet_mtrimmed", {"variables": ["trimmed_mass"]}),
+        ("use", "Jet_mtrimmed", {"score": "trimmed_mass"}),
+        ("fit", "Jet_mtrimmed", {"variables": ["trimmed_mass"]}),
+        ("fit", "Jet_mtrimmed", {"score": "trimmed_mass"}),
+        ("fit", "Jet_msoftdrop", {"variables": ["trimmed_mass"], "mass_range": [50, 200]}),
+        ("fit", "PFCand_pt", {}),
+    ],
+)
+def test_branches_of_decorrelators_are_needed(
+    decorrelated: Load, dataset: str, branch: str, changes: dict[str, Any]
+) -> None:
+    found = scan_datasets(
+        decorrelated({dataset: branch}, **changes), names=["fit", "use"], checksum=False
+    )
+    with pytest.raises(NtupleError) as caught:
+        refuse_bad_files(found)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"dataset '{dataset}': ")
+    assert f"is missing branch '{branch}'" in line
+
+
+@pytest.mark.parametrize("dataset", ["use", "fit"])
+def test_what_a_decorrelator_lacks_is_told_before_anything_starts(
+    decorrelated: Load, hepcalib: Callable[..., Result], tmp_path: Path, dataset: str
+) -> None:
+    decorrelated({dataset: "Jet_mtrimmed"}, variables=["trimmed_mass"])
+    result = hepcalib("run", tmp_path / "test.yaml", "--out", tmp_path / "out", "--dry-run")
+    assert result.exit_code == 2
+    file = tmp_path / f"{dataset}.root"
+    expected = f"dataset '{dataset}': {file}: tree 'Events' is missing branch 'Jet_mtrimmed'"
+    assert expected in result.stderr
+
+
+def test_what_no_decorrelator_reads_may_be_missing(decorrelated: Load) -> None:
+    missing = {"fit": "Jet_mtrimmed", "use": "Jet_label"}
+    found = scan_datasets(decorrelated(missing), names=["fit", "use"], checksum=False)
+    assert [dataset.unreadable for dataset in found] == [(), ()]
+
+
 def test_checksums_are_compared_when_asked_for(
     tagging: Load, jet_file: Write, tmp_path: Path
 ) -> None:
@@ -110,9 +183,9 @@ def test_bad_files_are_refused_unless_tolerated(
     with pytest.raises(NtupleError) as caught:
         refuse_bad_files(scan_datasets(tagging(), names=["given"], checksum=False))
     lines = str(caught.value).splitlines()
-    assert [line.split(": ")[0] for line in lines] == [
-        str(tmp_path / "b.root"),
-        str(tmp_path / "c.root"),
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["dataset 'given'", str(tmp_path / "b.root")],
+        ["dataset 'given'", str(tmp_path / "c.root")],
     ]
     tolerated = tagging(tolerate_bad_files=True)
     refuse_bad_files(scan_datasets(tolerated, names=["given"], checksum=False))

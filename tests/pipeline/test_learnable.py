@@ -2,13 +2,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import awkward as ak
 import numpy as np
 import pytest
 
 from hepcalib import ntuples
 from hepcalib.config import ModelConfig
 from hepcalib.exceptions import TrainingError
-from hepcalib.pipeline.learnable import flat_weights, learnable, needed_columns, validation_mask
+from hepcalib.pipeline.learnable import (
+    flat_weights,
+    learnable,
+    needed_columns,
+    ranges,
+    validation_mask,
+    within_ranges,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,6 +135,20 @@ def test_only_background_and_the_chosen_signal(
     assert found.identity.tolist() == [0, 0, 1, 1]
     with pytest.raises(TrainingError, match="none of 6 jets can be used: they need the label 0"):
         learnable(config, model(signal=2, mass_range=[0, 1]))
+
+
+def test_low_ends_of_ranges_belong_to_them() -> None:
+    both = {"pt_range": [200.0, 400.0], "mass_range": [50.0, 100.0]}
+    objects = ak.Array(
+        {
+            "pt": [200.0, 400.0, 300.0, 300.0, 199.0],
+            "softdrop_mass": [50.0, 60.0, 100.0, 99.0, 60.0],
+        }
+    )
+    assert ranges(model(**both)) == {"pt": (200.0, 400.0), "softdrop_mass": (50.0, 100.0)}
+    assert within_ranges(objects, model(**both)).tolist() == [True, False, False, True, False]
+    assert ranges(model()) == {}
+    assert within_ranges(objects, model()).all()
 
 
 def test_mass_range_and_nuisance(jets: Loaded) -> None:

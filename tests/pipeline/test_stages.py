@@ -91,9 +91,9 @@ def test_all_bad_files_are_named_within_seconds(
     assert time.monotonic() - start < 5
     assert result.exit_code == 2
     first, second = result.stderr.strip().splitlines()
-    missing = f"Error: {branch}: tree 'ClusterTree' is missing branch 'cluster_HAD_WEIGHT'"
-    assert first.startswith(missing)
-    assert second.startswith(f"{gone}: cannot be opened: No such file")
+    missing = f"{branch}: tree 'ClusterTree' is missing branch 'cluster_HAD_WEIGHT'"
+    assert first.startswith(f"Error: dataset 'given': {missing}")
+    assert second.startswith(f"dataset 'given': {gone}: cannot be opened: No such file")
     assert not (tmp_path / "workspace").exists()
     assert not (tmp_path / "out").exists()
 

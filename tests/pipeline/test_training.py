@@ -144,9 +144,10 @@ def test_all_bad_files_are_named(clusters: Load, cluster_file: Write, tmp_path: 
     with pytest.raises(NtupleError) as caught:
         bundle_path(config, "response")
     first, second, third = str(caught.value).splitlines()
-    assert first.startswith(f"{tmp_path / 'a.root'}: sha256 is ")
-    assert second.startswith(f"{tmp_path / 'b.root'}: tree 'ClusterTree' is missing branch")
-    assert third.startswith(f"{tmp_path / 'c.root'}: cannot be opened")
+    start = f"dataset 'train': {tmp_path}"
+    assert first.startswith(f"{start}/a.root: sha256 is ")
+    assert second.startswith(f"{start}/b.root: tree 'ClusterTree' is missing branch")
+    assert third.startswith(f"{start}/c.root: cannot be opened")
 
 
 def test_a_column_that_only_the_training_needs(jets: Load, jet_file: Write, tmp_path: Path) -> None:
