@@ -137,7 +137,8 @@ class DecorrelationComparison(ProcessorABC):  # type: ignore[misc]  # coffea is 
     def study(histograms: Mapping[str, Hist[Any]]) -> Study:
         """Return all figures of merit of all trainings, and figures of one training per method.
 
-        That is the strongest one, or that of the first seed.
+        That is the strongest one. Repetitions with other seeds are in the table and beside the
+        paths; in the other figures only if there is nothing else.
         """
         return comparison(histograms)
 

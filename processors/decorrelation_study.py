@@ -54,7 +54,9 @@ def comparison(histograms: Mapping[str, Hist[Any]]) -> Study:
 
 def _figures(histograms: Mapping[str, Hist[Any]], found: Mapping[str, Any]) -> dict[str, Figure]:
     methods = metrics.methods(found["merit"])
-    shown = [method.representative for method in methods.values()]
+    repeated = {name for name, method in methods.items() if method.kind == "seed"}
+    chosen = methods.keys() - repeated or repeated  # seeds are shown beside the paths only
+    shown = [method.representative for name, method in methods.items() if name in chosen]
     masses, split = histograms["score_mass"], metrics.mass_split(histograms["score_mass"])
     drawn = {
         "decorrelation": plots.decorrelation_paths_figure(methods, found["merit"], found["limit"]),

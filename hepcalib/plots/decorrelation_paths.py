@@ -82,6 +82,8 @@ def sculpting_curve_figure(
 ) -> Figure:
     """Draw the divergence of the background mass against the background efficiency of the cut.
 
+    The axis ends a factor 10 below the band: a constant score, of no divergence, is not on it.
+
     Args:
         curves: Tagger -> what `metrics.sculpting_curves` found.
         limit: What `metrics.limit_curve` found for the same jets.
@@ -110,7 +112,8 @@ def sculpting_curve_figure(
             axes.fill_between(x, limit.jsd_low, limit.jsd_high, **_BAND)
             handles.append(Patch(label=_LIMIT, **_BAND))
             axes.set(xscale="log", yscale="log", xlim=(float(x.min()), 1.0))
-            axes.set_ylim(top=1.0)
+            positive = limit.jsd_low[limit.jsd_low > 0.0]
+            axes.set_ylim(bottom=0.1 * float(positive.min()) if positive.size else None, top=1.0)
             _plain(axes.xaxis)
             legend_outside(figure, handles, [handle.get_label() for handle in handles])
         else:

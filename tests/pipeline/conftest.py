@@ -46,6 +46,9 @@ def _reduced(name: str, folder: Path, *, workspace: Path | None = None) -> Path:
     for residual in document.get("residuals", {}).values():
         residual |= {"true_bins": 2, "minimum_entries": 1}
     for decorrelator in document.get("decorrelators", {}).values():
+        scan = decorrelator["score"].rpartition("-")[0]
+        if scan:  # a member of it, which may be gone
+            decorrelator["score"] = f"{scan}-{document['scans'][scan]['values'][0]}"
         given = decorrelator.get("options", {})  # which several may share
         decorrelator["options"] = {**given, **DECORRELATORS[decorrelator["method"]]}
     document["workspace"] = str(workspace or folder / "workspace")

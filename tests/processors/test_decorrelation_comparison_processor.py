@@ -80,7 +80,7 @@ def test_paths_seeds_and_decorrelators_are_taggers_of_the_study(
         *(
             f"{kind}_{stem}"
             for kind in ("mass", "efficiency_mass")
-            for stem in ("plain", "kNN", "DisCo_strength_10", "MoDe_0_seed_1")
+            for stem in ("plain", "kNN", "DisCo_strength_10")
         ),
     }
     conventions = study.metrics["conventions"]
