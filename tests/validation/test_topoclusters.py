@@ -171,7 +171,8 @@ def test_training_size(study: Any, probe: Probe, record_property: Record) -> Non
     scan = study["training_size"]
     statistical = np.array(scan["statistical"], dtype=float)
     slope = scan["statistical_slope"]
-    record_property("statistical sigma/R", dict(zip(scan["values"], statistical, strict=True)))
+    rounded = [round(value, 4) for value in statistical.tolist()]
+    record_property("statistical sigma/R", dict(zip(scan["values"], rounded, strict=True)))
     record_property("slope", [round(slope["slope"], 3), round(slope["slope_error"], 3)])
     assert np.all(np.diff(statistical) < 0.0)
     known = float(np.median(exact_width(probe.density)))
