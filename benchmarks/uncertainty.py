@@ -23,7 +23,7 @@ import torch
 from hepcalib.batch import Batch
 from hepcalib.models import MLP, Bayesian, MixtureHead
 from hepcalib.models.ensembles import DeepEnsemble
-from hepcalib.training import Examples, TrainingOptions
+from hepcalib.training import Examples
 from hepcalib.training.objective import Objective
 
 if TYPE_CHECKING:
@@ -59,14 +59,12 @@ def plain(device: str) -> MLP:
 
 def step(models: list[Model], examples: Examples) -> Callable[[], None]:
     """One step of the training for each of the models, one after the other."""
-    options = TrainingOptions()
-    objectives = [Objective(model.train(), options, rows=TRAINING_ROWS) for model in models]
+    objectives = [Objective(model.train(), TRAINING_ROWS, None) for model in models]
     optimizers = [torch.optim.AdamW(model.parameters(), lr=1e-3) for model in models]
 
     def run() -> None:
         for objective, optimizer in zip(objectives, optimizers, strict=True):
-            terms = objective.terms(examples)
-            loss = terms.nll + terms.regulariser
+            loss = objective.terms(examples, epoch=0).loss
             assert torch.isfinite(loss)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
