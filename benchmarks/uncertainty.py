@@ -1,11 +1,12 @@
 """Time of uncertain networks, training and prediction, in units of one plain network.
 
-    python benchmarks/uncertainty.py [--rounds 20] [--batch 1024] [--json FILE] [--device cpu]
+    python benchmarks/uncertainty.py [--rounds 40] [--batch 1024] [--json FILE] [--device cpu]
 
 The network is 15-64-64-64-64 with a mixture of three components. In each round everything is
 measured once, one after the other; a ratio is the median over the rounds of the ratio to the plain
-network of the same round. On a CPU it is processor time of one thread, which other programs disturb
-least; on a GPU, which is measured too where there is one, the time until it is done.
+network of the same round. Rounds are short, since the speed of a machine changes within a second.
+On a CPU it is processor time of one thread, which other programs disturb least; on a GPU, which is
+measured too where there is one, the time until it is done.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from hepcalib.batch import Batch
 from hepcalib.models import MLP, Bayesian, MixtureHead
 from hepcalib.models.ensembles import DeepEnsemble
 from hepcalib.training import Examples
+from hepcalib.training.memory import kept_memory
 from hepcalib.training.objective import Objective
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
     from hepcalib.models import Model
 
 FEATURES, HIDDEN, MEMBERS, DRAWS, TRAINING_ROWS = 15, (64, 64, 64, 64), 10, 50, 600_000
-SECONDS = 0.1  # at least this long for a figure in a round, so that what it needs is in the cache
+LEARNING_RATE = 1e-8  # the networks stay what they are, however often a step is measured
+SECONDS = 0.05  # at least this long for a figure in a round
 
 
 class Task(NamedTuple):
@@ -60,7 +63,7 @@ def plain(device: str) -> MLP:
 def step(models: list[Model], examples: Examples) -> Callable[[], None]:
     """One step of the training for each of the models, one after the other."""
     objectives = [Objective(model.train(), TRAINING_ROWS, None) for model in models]
-    optimizers = [torch.optim.AdamW(model.parameters(), lr=1e-3) for model in models]
+    optimizers = [torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE) for model in models]
 
     def run() -> None:
         for objective, optimizer in zip(objectives, optimizers, strict=True):
@@ -76,10 +79,11 @@ def step(models: list[Model], examples: Examples) -> Callable[[], None]:
 def loop_over_draws(model: Bayesian, batch: Batch) -> Callable[[], Tensor]:
     """The draws as networks of their own, one after the other."""
     networks = []
+    common = model.model.state_dict()
     for draw in range(DRAWS):
         network = plain(str(next(model.parameters()).device))
-        state = {name: values[draw] for name, values in model.stacked().items()}
-        network.load_state_dict({**network.state_dict(), **state})
+        drawn = {name: values[draw] for name, values in model.stacked().items()}
+        network.load_state_dict({**{name: common[name] for name in network.state_dict()}, **drawn})
         networks.append(network.eval())
     return lambda: torch.stack([network.outputs(batch) for network in networks])
 
@@ -125,8 +129,9 @@ def prediction_tasks(device: str, batch: Batch) -> list[Task]:
 
 
 def seconds(task: Task, repeats: int, device: str) -> float:
-    """Measure one run, as the mean of several."""
+    """Measure one run, as the mean of several, once what it needs is in the cache."""
     clock = time.process_time if device == "cpu" else time.perf_counter
+    task.run()
     if device != "cpu":
         torch.cuda.synchronize()
     start = clock()
@@ -188,18 +193,19 @@ def table(found: list[Cost]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--device", choices=("cpu", "cuda"), action="append")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     devices = arguments.device or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    found = [
-        cost
-        for device in devices
-        for cost in costs(device, rows=arguments.batch, rounds=arguments.rounds)
-    ]
+    with kept_memory():
+        found = [
+            cost
+            for device in devices
+            for cost in costs(device, rows=arguments.batch, rounds=arguments.rounds)
+        ]
     print(table(found), flush=True)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps([cost._asdict() for cost in found], indent=2) + "\n")

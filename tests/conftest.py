@@ -12,6 +12,10 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# dcor starts the threads of numba, which sets the number of those of torch with it: two threads in
+# each of two processes made large products 20 times slower on two cores.
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+
 _DEFAULT = Path(__file__).parents[2] / "shared" / "data"
 
 

@@ -16,6 +16,7 @@ from benchmarks.constituents.paths import Ours, run
 from benchmarks.constituents.workers import memory
 from hepcalib import bundles, inference
 from hepcalib.models import set_sums
+from hepcalib.run.pool import NO_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +82,7 @@ def worker_task(
     folder: Path, files: Sequence[Path], chunk: int, jets: int
 ) -> Callable[[], dict[str, float]]:
     """Jets/s of the whole processor by coffea's futures executor, in wall time."""
-    pools = {n: loky.ProcessPoolExecutor(max_workers=n) for n in WORKERS}
+    pools = {n: loky.ProcessPoolExecutor(max_workers=n, env=NO_LIMIT) for n in WORKERS}
 
     def process(workers: int) -> None:
         executor = FuturesExecutor(workers=workers, pool=pools[workers], status=False)

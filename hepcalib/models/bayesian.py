@@ -13,6 +13,7 @@ from hepcalib.exceptions import ConfigError
 from hepcalib.models.mean_field import MeanFieldLinear, divergence
 from hepcalib.models.model import Model, checked, described
 from hepcalib.models.moments import Known, Moments, known, mean_uncertainty, propagated
+from hepcalib.models.stacked_layers import FixedParameters
 from hepcalib.models.stacking import stacked_outputs
 from hepcalib.models.wrapping import acts_on_constituents, keyed_generator, require_plain
 
@@ -198,7 +199,7 @@ class Bayesian(Model):
             f"{names[layer]}.weight": self._draws_of(index, layer)
             for index, layer in enumerate(self._layers())
         }
-        return _Drawn(self._plain(), weights)
+        return _Drawn(self._plain(), FixedParameters(weights))
 
     def _draws_of(self, index: int, layer: MeanFieldLinear) -> Tensor:
         drawn = [
@@ -218,7 +219,7 @@ class _Drawn(NamedTuple):
     """The plain model and the draws of its weights."""
 
     model: Model
-    weights: dict[str, Tensor]  # (draws, outputs, inputs), by names of parameters of the model
+    weights: FixedParameters  # (draws, outputs, inputs), by names of parameters of the model
 
 
 def _replace_linear(model: Model, initial_log_variance: float) -> None:

@@ -104,11 +104,7 @@ class DeepEnsemble(Model):
         values = {name: self.networks[_key(name)] for name in self.names}
         if not self.training:
             return values
-        # Zero in value; its gradient makes up for the mean.
-        return {
-            name: value + (self.size - 1) * (value - value.detach())
-            for name, value in values.items()
-        }
+        return {name: _steeper(value, self.size) for name, value in values.items()}
 
     def stacked_buffers(self) -> dict[str, Tensor]:
         """Return the buffers of all members, (members, ...), by their names in the model.
@@ -116,6 +112,23 @@ class DeepEnsemble(Model):
         Running values of a normalisation are buffers: each member has its own.
         """
         return {name: self.statistics.get_buffer(_key(name)) for name in self.buffer_names}
+
+
+def _steeper(value: Tensor, factor: float) -> Tensor:
+    """Return the value, with a gradient that is so much larger."""
+    same: Tensor = _Steeper.apply(value, factor)  # type: ignore[no-untyped-call]  # torch does not annotate it
+    return same
+
+
+class _Steeper(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        return ctx.factor * upstream, None
 
 
 def _check(model: Model, members: float, seed: float, *, where: str) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["MeanFieldLinear", "divergence", "local_reparametrisation"]
 
 LOG_VARIANCE = (-20.0, 11.0)
-PARTS = 4  # of a batch that use the same random numbers
+PARTS = 8  # of a batch that use the same random numbers
 
 
 class MeanFieldLinear(nn.Module):
@@ -29,8 +29,8 @@ class MeanFieldLinear(nn.Module):
 
     .. math:: z \sim N(x \mu^T + b,\; x^2 (\sigma^2)^T)
 
-    For a fourth of the random numbers, unit j of a row in the k-th fourth of a batch has the noise
-    of unit j - k + 1 of a row in the first, times the random sign of the row: each number is normal
+    For an eighth of the random numbers, unit j of a row in the k-th eighth of a batch has the noise
+    of unit j + k - 1 of a row in the first, times the random sign of the row: each number is normal
     and uncorrelated with all others, and the rows of one unit are independent. With ``shared``, all
     rows of one call see the same draw of the weights. In evaluation the layer uses the means.
 
@@ -68,12 +68,12 @@ class MeanFieldLinear(nn.Module):
         units = len(self.weight)
         parts = min(PARTS, units)
         length = -(-rows // parts)
-        noise = self.weight.new_empty(parts, length, units)
-        noise[0].normal_()
-        signs = noise.new_empty(parts, length, 1).normal_().sign_()
-        twice = torch.cat([noise[0], noise[0]], dim=1)
-        for shift in range(1, parts):
-            torch.mul(twice[:, units - shift : 2 * units - shift], signs[shift], out=noise[shift])
+        first = self.weight.new_empty(length, units).normal_()
+        signs = first.new_empty(parts, length, 1).normal_().sign_()
+        shifted = torch.cat([first, first], dim=1).as_strided(
+            (parts, length, units), (1, 2 * units, 1)
+        )
+        noise = torch.mul(shifted, signs, out=first.new_empty(parts, length, units))
         return noise.view(-1, units)[:rows]
 
     def clamped(self) -> Tensor:
@@ -145,23 +145,24 @@ class _LocalReparametrisation(torch.autograd.Function):
         x, weight, log_variance, bias, noise = tensors
         variance = log_variance.clamp(*LOG_VARIANCE).exp_()
         # The derivative of the root is infinite at 0, where all inputs of a row are 0.
-        spread = torch.mm(x * x, variance.t()).clamp_(min=torch.finfo(x.dtype).tiny)
+        squares = x * x
+        spread = squares.mm(variance.t()).clamp_(min=torch.finfo(x.dtype).tiny)
         ratio = spread.rsqrt().mul_(noise)
-        ctx.save_for_backward(x, weight, log_variance, variance, ratio)
+        ctx.save_for_backward(x, squares, weight, log_variance, variance, ratio)
         drawn: Tensor = functional.linear(x, weight, bias)
         return drawn.addcmul_(spread, ratio)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, log_variance, variance, ratio = ctx.saved_tensors
+        x, squares, weight, log_variance, variance, ratio = ctx.saved_tensors
         of_x = of_variance = None
         scaled = upstream * ratio  # twice the gradient of the variance of z
         if ctx.needs_input_grad[0]:
             of_x = scaled.mm(variance).mul_(x).addmm_(upstream, weight)
         if ctx.needs_input_grad[2]:
             inside = log_variance.clamp(*LOG_VARIANCE).eq_(log_variance)
-            of_variance = scaled.t().mm(x * x).mul_(inside.mul_(variance).mul_(0.5))
+            of_variance = scaled.t().mm(squares).mul_(inside.mul_(variance).mul_(0.5))
         of_weight = upstream.t().mm(x) if ctx.needs_input_grad[1] else None
         of_bias = upstream.sum(0) if ctx.needs_input_grad[3] else None
         return of_x, of_weight, of_variance, of_bias, None
@@ -174,10 +175,10 @@ class _Divergence(torch.autograd.Function):
     def forward(ctx: Any, prior_precision: float, *tensors: Tensor) -> Tensor:
         numbers = torch.cat([tensor.reshape(-1) for tensor in tensors])
         means, log_variances = numbers.chunk(2)
-        # ln(tau sigma^2); expm1(u) - u keeps its digits where the posterior equals the prior
-        relative = log_variances.clamp(*LOG_VARIANCE)
-        inside = log_variances.eq(relative)
-        relative.add_(math.log(prior_precision))
+        inside = log_variances.clamp(*LOG_VARIANCE)
+        relative = inside + math.log(prior_precision)  # ln(tau sigma^2)
+        inside.eq_(log_variances)
+        # expm1(u) - u keeps its digits where the posterior equals the prior
         excess = torch.expm1(relative)
         divergence = prior_precision * means.dot(means) + relative.neg_().add_(excess).sum()
         means.mul_(2.0 * prior_precision)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from torch import Tensor
 
-__all__ = ["evaluated"]
+__all__ = ["NARROW", "FixedParameters", "StackedLayers", "chunked"]
 
-# Rows of a block, and numbers in its widest layer: half a MiB. Measured on one CPU thread for 50
-# networks of 64 units, where it is 1024 rows of 2 networks: 1 takes 6 % longer, 256 rows of 5 or 10
-# as much, 32 rows of 50 take 40 % longer. A GPU wants few large products; the limit is its memory.
-CPU_BLOCK, GPU_BLOCK = (1024, 131_072), (262_144, 134_217_728)
+# Rows of a block, and numbers in its widest layer: a quarter of a MiB. Measured on one CPU thread
+# for 50 networks of 64 units, where it is 1024 rows of 1 network. A GPU wants few large products;
+# the limit is its memory.
+CPU_BLOCK, GPU_BLOCK = (1024, 65_536), (262_144, 134_217_728)
 
 # A product of fewer columns than this is faster as that of the transposed: 9 take half the time.
 NARROW = 16
@@ -31,73 +31,122 @@ IN_PLACE: Mapping[type[nn.Module], Callable[[Tensor], Tensor]] = {
 }
 
 
-# Weights (networks, inputs, outputs), biases (networks, 1, outputs), activations.
-_Step: TypeAlias = "tuple[Tensor, Tensor, tuple[Callable[[Tensor], Tensor], ...]]"
-
-
 class _Layer(NamedTuple):
     """A linear layer of all networks and the activations that follow it."""
 
-    weight: Tensor  # (networks, outputs, inputs)
-    bias: Tensor  # (networks, 1, outputs)
+    weight: Tensor  # (networks, inputs, outputs)
+    bias: Tensor  # (networks, 1, outputs), or (1, outputs) common to all
     activations: tuple[Callable[[Tensor], Tensor], ...]
 
+    def transposed(self) -> _Layer:
+        """Return the layer for the transposed product, weight @ inputs.mT."""
+        return self._replace(weight=self.weight.mT, bias=self.bias.mT)
 
-def evaluated(
-    network: nn.Module, parameters: Mapping[str, Tensor], values: Tensor, *, prefix: str
-) -> Tensor:
-    """Return the outputs of many networks; for use where no gradient is needed.
+
+# The same of some of the networks; of a single one without the first axis.
+_Step: TypeAlias = "tuple[Tensor, Tensor, tuple[Callable[[Tensor], Tensor], ...]]"
+
+
+class StackedLayers:
+    """Linear layers of many networks and the activations between them, for use without gradients.
 
     Args:
         network: Linear layers and activations, in order; a linear layer comes first.
         parameters: Stacked values; what is not there is that of the network, common to all.
-        values: Inputs of each network, or the same for all.
         prefix: What the names of the parameters begin with.
 
     Shapes:
-        parameters: (networks, ...); values: (rows, inputs) or (networks, rows, inputs)
-        -> (networks, rows, outputs)
+        parameters: (networks, ...)
     """
-    layers = _layers(network, parameters, prefix)
-    networks, width, _ = layers[-1].weight.shape
-    rows, limit = CPU_BLOCK if values.device.type == "cpu" else GPU_BLOCK
-    rows = max(1, min(rows, values.shape[-2]))
-    widest = max(layer.weight.shape[1] for layer in layers)
-    together = max(1, min(networks, limit // (rows * widest)))
-    outputs = values.new_empty(networks, values.shape[-2], width)
-    if width < NARROW:
-        outputs = values.new_empty(networks, width, values.shape[-2]).mT
-    workspace = _Workspace(layers, values.new_empty(2, together * rows * widest))
-    inputs = torch.split(values.expand(networks, *values.shape[-2:]), together)
-    # All views at once: a step takes some microseconds, as much as making one.
-    weights = zip(*(torch.split(layer.weight.mT, together) for layer in layers), strict=True)
-    biases = zip(*(torch.split(layer.bias, together) for layer in layers), strict=True)
-    chunks = zip(weights, biases, inputs, torch.split(outputs, together), strict=True)
-    activations = [layer.activations for layer in layers]
-    for weight, bias, features, target in chunks:
-        steps = list(zip(weight, bias, activations, strict=True))
-        for start in range(0, values.shape[-2], rows):
-            block = features[:, start : start + rows]
-            buffers = workspace.buffers(*block.shape[:2])
-            _evaluate(steps, block, buffers, target=target[:, start : start + rows])
-    return outputs
+
+    def __init__(
+        self, network: nn.Module, parameters: Mapping[str, Tensor], *, prefix: str
+    ) -> None:
+        self.layers = _layers(network, parameters, prefix)
+        self.networks, _, self.width = self.layers[-1].weight.shape
+        self.widest = max(layer.weight.shape[2] for layer in self.layers)
+        self.transposed = self.width < NARROW
+        if self.transposed:
+            self.layers[-1] = self.layers[-1].transposed()
+        self._known: dict[int, list[tuple[_Step, ...]]] = {}
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Return the outputs of all networks, for inputs of their own or common to them.
+
+        Shapes:
+            values: (rows, inputs) or (networks, rows, inputs) -> (networks, rows, outputs)
+        """
+        total = values.shape[-2]
+        rows, limit = CPU_BLOCK if values.is_cpu else GPU_BLOCK
+        rows = max(1, min(rows, total))
+        together = max(1, min(self.networks, limit // (rows * self.widest)))
+        memory = values.new_empty(2, together * rows * self.widest)
+        workspace = _Workspace(self.layers[:-1], memory)
+        shape = (self.width, total) if self.transposed else (total, self.width)
+        outputs = values.new_empty(self.networks, *shape)
+        values = values.expand(self.networks, *values.shape[-2:])
+        for start in range(0, total, rows):
+            part = slice(start, start + rows)
+            blocks = chunked(values[:, part], together)
+            target = outputs[:, :, part] if self.transposed else outputs[:, part]
+            targets = chunked(target, together)
+            for steps, block, into in zip(self._steps(together), blocks, targets, strict=True):
+                _evaluate(steps, block, workspace.buffers(block), into, self.transposed)
+        return outputs.mT if self.transposed else outputs
+
+    def _steps(self, together: int) -> list[tuple[_Step, ...]]:
+        """Return the layers for so many networks at a time, and then the next ones.
+
+        They are kept: to make the view of a matrix takes as long as to multiply a few rows by it.
+        """
+        if together not in self._known:
+            steps = (_steps(layer, together) for layer in self.layers)
+            self._known[together] = list(zip(*steps, strict=True))
+        return self._known[together]
+
+
+class FixedParameters(dict[str, Tensor]):
+    """Stacked values by the names of the parameters, which stay as they are."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__(values)
+        self._prepared: dict[str, StackedLayers] = {}
+
+    def layers(self, network: nn.Module, *, prefix: str) -> StackedLayers:
+        """Return the layers of a network, made once."""
+        if prefix not in self._prepared:
+            self._prepared[prefix] = StackedLayers(network, self, prefix=prefix)
+        return self._prepared[prefix]
+
+
+def chunked(values: Tensor, together: int) -> Sequence[Tensor]:
+    """Return the values of so many networks at a time; of single ones without the first axis."""
+    return torch.unbind(values) if together == 1 else torch.split(values, together)
+
+
+def _steps(layer: _Layer, together: int) -> Iterable[_Step]:
+    """Return the layer for each of these chunks."""
+    weights, bias = chunked(layer.weight, together), layer.bias
+    biases = repeat(bias, len(weights)) if bias.dim() == 2 else chunked(bias, together)
+    return zip(weights, biases, repeat(layer.activations, len(weights)), strict=True)
 
 
 class _Workspace:
     """Memory for the activations: two buffers take turns, one is read and the other written."""
 
     def __init__(self, layers: Sequence[_Layer], memory: Tensor) -> None:
-        self.widths, self.memory = [layer.weight.shape[1] for layer in layers], memory
-        self.known: dict[tuple[int, int], list[Tensor]] = {}
+        self.widths, self.memory = [layer.weight.shape[2] for layer in layers], memory
+        self.known: dict[torch.Size, list[Tensor]] = {}
 
-    def buffers(self, networks: int, rows: int) -> list[Tensor]:
-        """Return one for each layer, (networks, rows, outputs)."""
-        if (networks, rows) not in self.known:
-            self.known[networks, rows] = [
-                self.memory[number % 2, : networks * rows * width].view(networks, rows, width)
+    def buffers(self, block: Tensor) -> list[Tensor]:
+        """Return one for each layer, (networks, rows, outputs) or (rows, outputs)."""
+        shape = block.shape
+        if shape not in self.known:
+            self.known[shape] = [
+                self.memory[number % 2, : shape[:-1].numel() * width].view(*shape[:-1], width)
                 for number, width in enumerate(self.widths)
             ]
-        return self.known[networks, rows]
+        return self.known[shape]
 
 
 def _layers(network: nn.Module, parameters: Mapping[str, Tensor], prefix: str) -> list[_Layer]:
@@ -113,8 +162,8 @@ def _layers(network: nn.Module, parameters: Mapping[str, Tensor], prefix: str) -
                 bias = weight.new_zeros(weight.shape[-2])
             found.append(
                 _Layer(
-                    weight.expand(networks, *weight.shape[-2:]),
-                    bias.unsqueeze(-2).expand(networks, 1, *bias.shape[-1:]),
+                    weight.expand(networks, *weight.shape[-2:]).mT,
+                    bias.unsqueeze(-2),
                     (),
                 )
             )
@@ -126,19 +175,26 @@ def _layers(network: nn.Module, parameters: Mapping[str, Tensor], prefix: str) -
 
 
 def _evaluate(
-    steps: Sequence[_Step], block: Tensor, buffers: Sequence[Tensor], *, target: Tensor
+    steps: Sequence[_Step],
+    block: Tensor,
+    buffers: Sequence[Tensor],
+    target: Tensor,
+    transposed: bool,
 ) -> None:
-    """Put the outputs for a block of rows into the target, (networks, rows, outputs)."""
+    """Put the outputs for a block of rows into the target, transposed, if the last step is."""
+    product = torch.addmm if block.dim() == 2 else _batched
     latent = block
-    for (weight, bias, activations), buffer in zip(steps[:-1], buffers[:-1], strict=True):
-        # As one call, torch.baddbmm copies an expanded bias twice.
-        latent = buffer.copy_(bias).baddbmm_(latent, weight)
-        for activation in activations:
-            latent = activation(latent)
-    weight, bias, activations = steps[-1]
-    if weight.shape[2] < NARROW:
-        torch.add(torch.bmm(weight.mT, latent.mT), bias.mT, out=target.mT)
-    else:
-        target.copy_(bias).baddbmm_(latent, weight)
-    for activation in activations:
-        target.copy_(activation(target))
+    *hidden, (weight, bias, activations) = steps
+    for (matrix, shift, functions), buffer in zip(hidden, buffers, strict=True):
+        latent = product(shift, latent, matrix, out=buffer)
+        for function in functions:
+            latent = function(latent)
+    left, right = (weight, latent.mT) if transposed else (latent, weight)
+    product(bias, left, right, out=target)
+    for function in activations:
+        target.copy_(function(target))
+
+
+def _batched(bias: Tensor, left: Tensor, right: Tensor, *, out: Tensor) -> Tensor:
+    """Return bias + left @ right of many networks; torch.baddbmm copies an expanded bias twice."""
+    return out.copy_(bias).baddbmm_(left, right)

@@ -16,7 +16,7 @@ from hepcalib.models.efn import EFN
 from hepcalib.models.layers import ACTIVATIONS
 from hepcalib.models.mlp import MLP
 from hepcalib.models.pfn import PFN
-from hepcalib.models.stacked_layers import evaluated
+from hepcalib.models.stacked_layers import NARROW, FixedParameters, chunked
 from hepcalib.ragged import Ragged
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ PARTS: Mapping[type[Model], tuple[str, ...]] = {
     PFN: ("phi", "f"),
     EFN: ("phi", "f"),
 }
+# Numbers in the widest layer of the networks that are trained at a time: a quarter of a MiB, which
+# stays in the cache of a processor core.
+CPU_NUMBERS = 65_536
 PLAIN = {nn.Sequential, nn.Linear, *ACTIVATIONS.values()}
 
 
@@ -178,8 +181,44 @@ def _layers(model: Model, part: str, parameters: Mapping[str, Tensor], values: T
     """Apply the layers of a part of the model, (rows, F) or (M, rows, F)."""
     network = model.get_submodule(part)
     if not torch.is_grad_enabled():
-        return evaluated(network, parameters, values, prefix=part)
-    for name, layer in network.named_modules(prefix=part):
+        if not isinstance(parameters, FixedParameters):
+            parameters = FixedParameters(parameters)
+        return parameters.layers(network, prefix=part)(values)
+    layers = dict(network.named_modules(prefix=part))
+    own = {
+        f"{name}.{kind}": parameters[f"{name}.{kind}"]
+        for name in layers
+        for kind in ("weight", "bias")
+        if f"{name}.{kind}" in parameters
+    }
+    networks = len(next(iter(own.values())))
+    together = _together(layers, values, networks)
+    if together == networks:
+        return _applied(layers, own, values)
+    chunks = zip(*(chunked(value, together) for value in own.values()), strict=True)
+    inputs = chunked(values.expand(networks, *values.shape[-2:]), together)
+    outputs = [
+        # Transposed, as narrow outputs are.
+        _applied(layers, dict(zip(own, chunk, strict=True)), block).mT
+        for chunk, block in zip(chunks, inputs, strict=True)
+    ]
+    return (torch.stack(outputs) if together == 1 else torch.cat(outputs)).mT
+
+
+def _together(layers: Mapping[str, nn.Module], values: Tensor, networks: int) -> int:
+    """Return how many networks to evaluate at a time."""
+    if not values.is_cpu:
+        return networks
+    linear = [layer for layer in layers.values() if isinstance(layer, nn.Linear)]
+    widest = max(layer.out_features for layer in linear)
+    return max(1, min(networks, CPU_NUMBERS // max(1, values.shape[-2] * widest)))
+
+
+def _applied(
+    layers: Mapping[str, nn.Module], parameters: Mapping[str, Tensor], values: Tensor
+) -> Tensor:
+    """Apply the layers in order with these parameters in place of their own."""
+    for name, layer in layers.items():
         if isinstance(layer, nn.Linear):
             weight = parameters.get(f"{name}.weight", layer.weight)
             values = _linear(values, weight, parameters.get(f"{name}.bias", layer.bias))
@@ -189,7 +228,9 @@ def _layers(model: Model, part: str, parameters: Mapping[str, Tensor], values: T
 
 
 def _linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Apply a linear layer; weight and bias are stacked or common to all networks."""
+    """Apply a linear layer; each argument is of one network, of many or common to them."""
+    if values.dim() == weight.dim() == 2 and (bias is None or bias.dim() == 1):
+        return _plain(values, weight, bias)
     if bias is not None and bias.dim() == 2:
         bias = bias.unsqueeze(1)
     if weight.dim() == 3 and bias is not None:
@@ -199,3 +240,9 @@ def _linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return values @ weight.mT
     product = functional.linear(values, weight)
     return product if bias is None else product + bias
+
+
+def _plain(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if bias is None or len(weight) >= NARROW:
+        return functional.linear(values, weight, bias)
+    return torch.addmm(bias.unsqueeze(1), weight, values.mT).mT

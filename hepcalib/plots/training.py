@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["history_figure"]
 
 _BELOW = {
-    "regulariser": ("KL / $N$ [nat]", "#009e73"),
+    "regulariser": ("Regulariser", "#009e73"),
     "penalty": ("Penalty", "#cc79a7"),
 }
 
 
 def history_figure(history: Sequence[Mapping[str, float]], *, label: str = "") -> Figure:
-    """Draw the likelihoods of a training, and below what was added to them where it was not zero.
+    """Draw the losses of a training, and below what was added to them where it was not zero.
 
     What is larger in the first fifth of the epochs than in all others may lie above the axes.
 
@@ -52,7 +52,7 @@ def history_figure(history: Sequence[Mapping[str, float]], *, label: str = "") -
             _show_the_end(main, history)
         else:
             no_entries(main)
-        main.set_ylabel("NLL [nat per object]")
+        main.set_ylabel("Loss per object")
         grid[-1, 0].set_xlabel("Epoch")
         stamp(main, "Training", right=label)
         figure.align_ylabels()

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["futures"]
 
+# loky starts a worker anew once it has grown by 300 MB, as by a large chunk: the next chunk would
+# wait for torch and the models to be loaded again.
+NO_LIMIT = {"LOKY_MAX_MEMORY_LEAK_SIZE": "1e18"}
+
 _GIVE_UP = 5  # chunks that kill their workers, before no further pool is started
 
 
@@ -68,7 +72,9 @@ class _Pool(concurrent.futures.Executor):
 
     def __init__(self, workers: int, tick: Callable[[], None], *, threads: int) -> None:
         self._tick = tick
-        self._pool = loky.ProcessPoolExecutor(workers, env=limited_environment(threads))
+        self._pool = loky.ProcessPoolExecutor(
+            workers, env={**limited_environment(threads), **NO_LIMIT}
+        )
 
     def submit(  # type: ignore[override]  # of one argument, as coffea calls it
         self, work: Work, chunk: Chunk

@@ -17,6 +17,7 @@ from hepcalib.training.examples import (
     require_penalisable,
 )
 from hepcalib.training.history import Epoch, History
+from hepcalib.training.memory import kept_memory
 from hepcalib.training.objective import Objective, score
 from hepcalib.training.options import learning_rate_factor
 from hepcalib.training.penalties import penalty
@@ -83,7 +84,11 @@ def train(
         _check(sample, name, model, options)
     device = resolve_device(options.device)
     cuda = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with thread_count(options.threads), torch.random.fork_rng(devices=cuda):
+    with (
+        thread_count(options.threads),
+        kept_memory(),
+        torch.random.fork_rng(devices=cuda),
+    ):
         torch.manual_seed(options.seed)
         model.to(device)
         dtype = next(model.parameters()).dtype

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hepcalib.models import stacked_layers
 from hepcalib.models.layers import ACTIVATIONS
-from hepcalib.models.stacked_layers import evaluated
+from hepcalib.models.stacked_layers import StackedLayers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ def test_equal_to_a_loop(widths: tuple[int, ...], activation: str, last: bool) -
     parameters, values = stacked(network), torch.randn(7, 3)
     before = values.clone()
     for inputs in (values, torch.randn(NETWORKS, 7, 3)):
-        found = evaluated(network, parameters, inputs, prefix="part")
+        found = StackedLayers(network, parameters, prefix="part")(inputs)
         expected = loop(network, parameters, inputs)
         assert found.shape == (NETWORKS, 7, widths[-1])
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
@@ -66,9 +66,9 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch, limits: tuple[int
     parameters = stacked(network)
     expected = loop(network, parameters, values)
     monkeypatch.setattr(stacked_layers, "CPU_BLOCK", limits)
-    found = evaluated(network, parameters, values, prefix="part")
+    found = StackedLayers(network, parameters, prefix="part")(values)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
-    assert evaluated(network, parameters, values[:0], prefix="part").shape == (NETWORKS, 0, 2)
+    assert StackedLayers(network, parameters, prefix="part")(values[:0]).shape == (NETWORKS, 0, 2)
 
 
 @torch.no_grad()
@@ -77,6 +77,6 @@ def test_common_parameters_and_layers_without_bias() -> None:
     network, values = chain(3, 20, 2), torch.randn(7, 3)
     network[0] = nn.Linear(3, 20, bias=False)
     parameters = {"part.0.weight": torch.randn(NETWORKS, 20, 3)}
-    found = evaluated(network, parameters, values, prefix="part")
+    found = StackedLayers(network, parameters, prefix="part")(values)
     torch.testing.assert_close(found, loop(network, parameters, values), rtol=1e-5, atol=1e-5)
     assert found.std(0).min() > 0

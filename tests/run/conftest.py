@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import awkward as ak
 import numpy as np
@@ -60,6 +61,18 @@ class Killing(Counting):
         return super().process(events)
 
 
+class Growing(Counting):
+    """Takes memory in the second chunk that it keeps; tells the process of each chunk."""
+
+    kept: ClassVar[list[np.ndarray[Any, Any]]] = []
+
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        if events.metadata["entrystart"] > 0 and not self.kept:
+            time.sleep(1.1)  # loky looks at the memory once in a second
+            self.kept.append(np.ones(45_000_000))  # 360 MB
+        return {**super().process(events), "processes": {os.getpid()}}
+
+
 @pytest.fixture
 def counting() -> ProcessorABC:
     return Counting()
@@ -73,6 +86,11 @@ def failing() -> type[Failing]:
 @pytest.fixture
 def killing() -> type[Killing]:
     return Killing
+
+
+@pytest.fixture
+def growing() -> type[Growing]:
+    return Growing
 
 
 @pytest.fixture(scope="session")

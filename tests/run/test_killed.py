@@ -54,6 +54,22 @@ def test_a_worker_that_dies_once_costs_nothing(
     assert result.output["small/jets"] == whole.output["small/jets"]
 
 
+@pytest.mark.parametrize("limit", ["1e18", "3e8"])
+def test_a_worker_that_grows_stays(
+    small_jets: Path,
+    growing: Callable[..., ProcessorABC],
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+) -> None:
+    """With the limit that loky has, the control, the next chunk has a worker of its own."""
+    assert pool.NO_LIMIT == {"LOKY_MAX_MEMORY_LEAK_SIZE": "1e18"}
+    monkeypatch.setitem(pool.NO_LIMIT, "LOKY_MAX_MEMORY_LEAK_SIZE", limit)
+    dataset = scan_dataset("small", [small_jets], LAYOUT)
+    result = process(growing(), [dataset], chunk_size=10, executor="futures", workers=1)
+    assert result.ledger.ok
+    assert len(result.output["processes"]) == (1 if limit == "1e18" else 2)
+
+
 @pytest.mark.validation
 def test_a_chunk_that_kills_its_dask_workers_costs_no_other(
     small_jets: Path, killing: Callable[..., ProcessorABC]
