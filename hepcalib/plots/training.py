@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from matplotlib.ticker import MaxNLocator
+
 from hepcalib.plots.drawing import canvas, no_entries, stamp
 from hepcalib.plots.style import style
 
@@ -54,6 +56,7 @@ def history_figure(history: Sequence[Mapping[str, float]], *, label: str = "") -
             no_entries(main)
         main.set_ylabel("Loss per object")
         grid[-1, 0].set_xlabel("Epoch")
+        grid[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
         stamp(main, "Training", right=label)
         figure.align_ylabels()
     return figure

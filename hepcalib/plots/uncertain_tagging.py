@@ -235,7 +235,7 @@ def width_ratio_figure(found: WidthRatio, *, label: str = "Simulation") -> Figur
         axes.set_xlim(0.0, 1.0)
         axes.set_xlabel(r"Score $\mu$")
         axes.set_ylabel(r"Median $\sigma_a$: draws / networks")
-        median = rf"median {found.median:.2f} $\pm$ {found.median_error:.2f}" if known.any() else ""
+        median = rf"median {found.median:.3f} $\pm$ {found.median_error:.3f}" if known.any() else ""
         stamp(axes, label, right=median)
     return figure
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.validation, pytest.mark.timeout(14_400)]
 
-TAGGERS = ("EFN", "PFN", "GN2", "ParticleNet-Lite")
-ORDER = (("ParticleNet-Lite", "PFN"), ("PFN", "EFN"))
+TAGGERS = ("EFN", "PFN", "GN2", "ParticleNet-Lite", "ParticleNet")
+ORDER = (("ParticleNet-Lite", "PFN"), ("ParticleNet", "PFN"), ("PFN", "EFN"))
 
 
 @pytest.fixture(scope="module")
