@@ -47,6 +47,13 @@ class _Layer(NamedTuple):
 _Step: TypeAlias = "tuple[Tensor, Tensor, tuple[Callable[[Tensor], Tensor], ...]]"
 
 
+class _Steps(NamedTuple):
+    """The layers of some of the networks."""
+
+    hidden: tuple[_Step, ...]
+    last: _Step
+
+
 class StackedLayers:
     """Linear layers of many networks and the activations between them, for use without gradients.
 
@@ -68,7 +75,7 @@ class StackedLayers:
         self.transposed = self.width < NARROW
         if self.transposed:
             self.layers[-1] = self.layers[-1].transposed()
-        self._known: dict[int, list[tuple[_Step, ...]]] = {}
+        self._known: dict[int, list[_Steps]] = {}
 
     def __call__(self, values: Tensor) -> Tensor:
         """Return the outputs of all networks, for inputs of their own or common to them.
@@ -84,24 +91,41 @@ class StackedLayers:
         workspace = _Workspace(self.layers[:-1], memory)
         shape = (self.width, total) if self.transposed else (total, self.width)
         outputs = values.new_empty(self.networks, *shape)
-        values = values.expand(self.networks, *values.shape[-2:])
+        product = torch.addmm if together == 1 else _batched
+        chunks = self._steps(together)
         for start in range(0, total, rows):
             part = slice(start, start + rows)
-            blocks = chunked(values[:, part], together)
+            blocks = self._blocks(values[..., part, :], together)
             target = outputs[:, :, part] if self.transposed else outputs[:, part]
-            targets = chunked(target, together)
-            for steps, block, into in zip(self._steps(together), blocks, targets, strict=True):
-                _evaluate(steps, block, workspace.buffers(block), into, self.transposed)
+            for steps, block, into in zip(chunks, blocks, chunked(target, together), strict=True):
+                latent, buffers = block, workspace.buffers(block)
+                for (weight, bias, activations), buffer in zip(steps.hidden, buffers, strict=True):
+                    latent = product(bias, latent, weight, out=buffer)
+                    for activation in activations:
+                        latent = activation(latent)
+                weight, bias, activations = steps.last
+                left, right = (weight, latent.mT) if self.transposed else (latent, weight)
+                product(bias, left, right, out=into)
+                for activation in activations:
+                    into.copy_(activation(into))
         return outputs.mT if self.transposed else outputs
 
-    def _steps(self, together: int) -> list[tuple[_Step, ...]]:
+    def _blocks(self, values: Tensor, together: int) -> Iterable[Tensor]:
+        """Return the inputs for so many networks at a time."""
+        if values.dim() == 2 and together == 1:
+            return repeat(values, self.networks)
+        return chunked(values.expand(self.networks, *values.shape[-2:]), together)
+
+    def _steps(self, together: int) -> list[_Steps]:
         """Return the layers for so many networks at a time, and then the next ones.
 
         They are kept: to make the view of a matrix takes as long as to multiply a few rows by it.
         """
         if together not in self._known:
             steps = (_steps(layer, together) for layer in self.layers)
-            self._known[together] = list(zip(*steps, strict=True))
+            self._known[together] = [
+                _Steps(chunk[:-1], chunk[-1]) for chunk in zip(*steps, strict=True)
+            ]
         return self._known[together]
 
 
@@ -172,27 +196,6 @@ def _layers(network: nn.Module, parameters: Mapping[str, Tensor], prefix: str) -
             activation = IN_PLACE.get(type(layer), layer)
             found[-1] = last._replace(activations=(*last.activations, activation))
     return found
-
-
-def _evaluate(
-    steps: Sequence[_Step],
-    block: Tensor,
-    buffers: Sequence[Tensor],
-    target: Tensor,
-    transposed: bool,
-) -> None:
-    """Put the outputs for a block of rows into the target, transposed, if the last step is."""
-    product = torch.addmm if block.dim() == 2 else _batched
-    latent = block
-    *hidden, (weight, bias, activations) = steps
-    for (matrix, shift, functions), buffer in zip(hidden, buffers, strict=True):
-        latent = product(shift, latent, matrix, out=buffer)
-        for function in functions:
-            latent = function(latent)
-    left, right = (weight, latent.mT) if transposed else (latent, weight)
-    product(bias, left, right, out=target)
-    for function in activations:
-        target.copy_(function(target))
 
 
 def _batched(bias: Tensor, left: Tensor, right: Tensor, *, out: Tensor) -> Tensor:
