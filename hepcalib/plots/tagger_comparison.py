@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hepcalib.plots.drawing import canvas, headroom, no_entries, stamp
+from hepcalib.plots.drawing import canvas, headroom, log_x, no_entries, stamp
 from hepcalib.plots.style import looks, style
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ def tagger_comparison_figure(
                     label=look.label,
                 )
             if sizes:
-                axes.set_xscale("log")
-                axes.set_xlim(0.5 * min(sizes), 2.0 * max(sizes))
+                log_x(axes, 0.5 * min(sizes), 2.0 * max(sizes))
                 axes.set_ylim(bottom=0.0)
                 headroom(axes, 0.08 + 0.06 * -(-len(merits) // 2))
                 axes.legend(loc="upper left", ncols=2)
