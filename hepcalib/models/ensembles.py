@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hepcalib.exceptions import ConfigError
+from hepcalib.losses import reversed_gradient
 from hepcalib.models.model import Model, described
 from hepcalib.models.stacking import stacked_outputs
 from hepcalib.models.wrapping import keyed_generator
@@ -104,7 +105,10 @@ class DeepEnsemble(Model):
         values = {name: self.networks[_key(name)] for name in self.names}
         if not self.training:
             return values
-        return {name: _steeper(value, self.size) for name, value in values.items()}
+        # Reversed and negative: M times the gradient of the mean.
+        return {
+            name: reversed_gradient(value, strength=-self.size) for name, value in values.items()
+        }
 
     def stacked_buffers(self) -> dict[str, Tensor]:
         """Return the buffers of all members, (members, ...), by their names in the model.
@@ -112,23 +116,6 @@ class DeepEnsemble(Model):
         Running values of a normalisation are buffers: each member has its own.
         """
         return {name: self.statistics.get_buffer(_key(name)) for name in self.buffer_names}
-
-
-def _steeper(value: Tensor, factor: float) -> Tensor:
-    """Return the value, with a gradient that is so much larger."""
-    same: Tensor = _Steeper.apply(value, factor)  # type: ignore[no-untyped-call]  # torch does not annotate it
-    return same
-
-
-class _Steeper(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, factor: float) -> Tensor:
-        ctx.factor = factor
-        return value.view_as(value)
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
-        return ctx.factor * upstream, None
 
 
 def _check(model: Model, members: float, seed: float, *, where: str) -> None:

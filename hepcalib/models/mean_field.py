@@ -10,7 +10,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from hepcalib.models.stacked_layers import NARROW
+from hepcalib.models.products import linear, summed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,20 +139,6 @@ def divergence(layers: Sequence[MeanFieldLinear], prior_precision: float) -> Ten
     return kl
 
 
-def _applied(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x @ weight.T + bias, by the faster one of two products of the same numbers."""
-    if len(weight) >= NARROW:
-        return functional.linear(x, weight, bias)
-    if bias is None:
-        return weight.mm(x.t()).t()
-    return torch.addmm(bias.unsqueeze(1), weight, x.t()).t()
-
-
-def _summed(upstream: Tensor, x: Tensor) -> Tensor:
-    """Return upstream.T @ x, by the faster one of two products of the same numbers."""
-    return x.t().mm(upstream).t() if x.shape[1] < NARROW else upstream.t().mm(x)
-
-
 class _LocalReparametrisation(torch.autograd.Function):
     """One node with five matrix products, instead of a graph of fifteen operations."""
 
@@ -162,10 +148,10 @@ class _LocalReparametrisation(torch.autograd.Function):
         variance = log_variance.clamp(*LOG_VARIANCE).exp_()
         # The derivative of the root is infinite at 0, where all inputs of a row are 0.
         squares = x * x
-        spread = _applied(squares, variance).clamp_(min=torch.finfo(x.dtype).tiny)
+        spread = linear(squares, variance).clamp_(min=torch.finfo(x.dtype).tiny)
         ratio = spread.rsqrt().mul_(noise)
         ctx.save_for_backward(x, squares, weight, log_variance, variance, ratio)
-        return _applied(x, weight, bias).addcmul_(spread, ratio)
+        return linear(x, weight, bias).addcmul_(spread, ratio)
 
     @staticmethod
     @once_differentiable
@@ -177,8 +163,8 @@ class _LocalReparametrisation(torch.autograd.Function):
             of_x = scaled.mm(variance).mul_(x).addmm_(upstream, weight)
         if ctx.needs_input_grad[2]:
             inside = log_variance.clamp(*LOG_VARIANCE).eq_(log_variance)
-            of_variance = _summed(scaled, squares).mul_(inside.mul_(variance).mul_(0.5))
-        of_weight = _summed(upstream, x) if ctx.needs_input_grad[1] else None
+            of_variance = summed(scaled, squares).mul_(inside.mul_(variance).mul_(0.5))
+        of_weight = summed(upstream, x) if ctx.needs_input_grad[1] else None
         of_bias = upstream.sum(0) if ctx.needs_input_grad[3] else None
         return of_x, of_weight, of_variance, of_bias, None
 

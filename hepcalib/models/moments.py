@@ -10,10 +10,11 @@ from torch import nn
 from torch.nn import functional
 
 from hepcalib.exceptions import ConfigError
+from hepcalib.models import products
 from hepcalib.models.layers import ACTIVATIONS
 from hepcalib.models.mean_field import MeanFieldLinear
 from hepcalib.models.mlp import MLP
-from hepcalib.models.stacked_layers import IN_PLACE, NARROW
+from hepcalib.models.stacked_layers import IN_PLACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -139,21 +140,21 @@ def mean_uncertainty(layers: Sequence[Known], values: Tensor, *, head: Head) -> 
         The standard deviation of the mean of the target over the weights, in its unit.
     """
     inputs: list[Tensor] = []
-    products: list[Tensor] = []
+    steps: list[Tensor] = []
     with torch.inference_mode(False), torch.enable_grad():
         for linear, _, _, activations in layers:
             inputs.append(values.detach())
             bias = None if linear.bias is None else _constant(linear.bias)
             values = functional.linear(values, _constant(linear.weight), bias)
-            products.append(values if products else values.requires_grad_())
+            steps.append(values if steps else values.requires_grad_())
             for activation in activations:
                 values = activation(values)
         mean = head(values).mean
-        slopes = torch.autograd.grad(mean.sum(), products)
+        slopes = torch.autograd.grad(mean.sum(), steps)
     with torch.no_grad():
         variance = torch.zeros_like(mean)
         for layer, x, slope in zip(layers, inputs, slopes, strict=True):
-            variance += _product(x * x, layer.spread).mul_(slope).mul_(slope).sum(1)
+            variance += products.linear(x * x, layer.spread).mul_(slope).mul_(slope).sum(1)
         return variance.sqrt()
 
 
@@ -222,7 +223,10 @@ def _propagate(layers: Sequence[Known], values: Tensor) -> Moments:
     mean, moments, weights = values, values * values, layers[0].spread
     memory: dict[int, tuple[Tensor, Tensor]] = {}  # of layers of one width
     for layer, after in zip(layers, [*layers[1:], None], strict=True):
-        mean, variance = _affine(mean, layer.linear), _product(moments, weights)
+        mean, variance = (
+            products.linear(mean, layer.linear.weight, layer.linear.bias),
+            products.linear(moments, weights),
+        )
         rows, width = mean.shape
         if width not in memory:
             memory[width] = mean.new_empty(rows, 2 * width), mean.new_empty(2, rows, width)
@@ -238,20 +242,6 @@ def _propagate(layers: Sequence[Known], values: Tensor) -> Moments:
             torch.mul(mean, mean, out=squared)
             weights = after.squares
     return Moments(mean, variance)
-
-
-def _affine(values: Tensor, linear: MeanFieldLinear) -> Tensor:
-    if len(linear.weight) >= NARROW:
-        return functional.linear(values, linear.weight, linear.bias)
-    product = _product(values, linear.weight)
-    return product if linear.bias is None else product.add_(linear.bias)
-
-
-def _product(values: Tensor, weight: Tensor) -> Tensor:
-    """Return values @ weight^T, in the order that is faster."""
-    if len(weight) < NARROW:
-        return weight.mm(values.t()).t()
-    return values.mm(weight.t())
 
 
 def _constant(parameter: Tensor) -> Tensor:

@@ -10,19 +10,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hepcalib.models.products import NARROW
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
-__all__ = ["NARROW", "FixedParameters", "StackedLayers", "chunked"]
+__all__ = ["CACHED", "FixedParameters", "StackedLayers", "at_a_time", "chunked"]
 
-# Rows of a block, and numbers in its widest layer: a quarter of a MiB. Measured on one CPU thread
-# for 50 networks of 64 units, where it is 1024 rows of 1 network. A GPU wants few large products;
-# the limit is its memory.
-CPU_BLOCK, GPU_BLOCK = (1024, 65_536), (262_144, 134_217_728)
+# Numbers of a layer that stay in the cache of a processor core: a quarter of a MiB.
+CACHED = 65_536
 
-# A product of fewer columns than this is faster as that of the transposed: 9 take half the time.
-NARROW = 16
+# Rows of a block, and numbers in its widest layer. Measured on one CPU thread for 50 networks of 64
+# units, where it is 1024 rows of 1 network. A GPU wants few large products.
+CPU_BLOCK, GPU_BLOCK = (1024, CACHED), (262_144, 134_217_728)
 
 IN_PLACE: Mapping[type[nn.Module], Callable[[Tensor], Tensor]] = {
     nn.ReLU: torch.relu_,
@@ -86,7 +87,7 @@ class StackedLayers:
         total = values.shape[-2]
         rows, limit = CPU_BLOCK if values.is_cpu else GPU_BLOCK
         rows = max(1, min(rows, total))
-        together = max(1, min(self.networks, limit // (rows * self.widest)))
+        together = at_a_time(self.networks, rows * self.widest, limit)
         memory = values.new_empty(2, together * rows * self.widest)
         workspace = _Workspace(self.layers[:-1], memory)
         shape = (self.width, total) if self.transposed else (total, self.width)
@@ -141,6 +142,11 @@ class FixedParameters(dict[str, Tensor]):
         if prefix not in self._prepared:
             self._prepared[prefix] = StackedLayers(network, self, prefix=prefix)
         return self._prepared[prefix]
+
+
+def at_a_time(networks: int, numbers: int, limit: int) -> int:
+    """Return how many networks, of so many numbers each, keep to a limit; at least one."""
+    return max(1, min(networks, limit // max(1, numbers)))
 
 
 def chunked(values: Tensor, together: int) -> Sequence[Tensor]:

@@ -16,7 +16,8 @@ from hepcalib.models.efn import EFN
 from hepcalib.models.layers import ACTIVATIONS
 from hepcalib.models.mlp import MLP
 from hepcalib.models.pfn import PFN
-from hepcalib.models.stacked_layers import NARROW, FixedParameters, chunked
+from hepcalib.models.products import NARROW, linear
+from hepcalib.models.stacked_layers import CACHED, FixedParameters, at_a_time, chunked
 from hepcalib.ragged import Ragged
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ PARTS: Mapping[type[Model], tuple[str, ...]] = {
     PFN: ("phi", "f"),
     EFN: ("phi", "f"),
 }
-# Numbers in the widest layer of the networks that are trained at a time: a quarter of a MiB, which
-# stays in the cache of a processor core.
-CPU_NUMBERS = 65_536
 PLAIN = {nn.Sequential, nn.Linear, *ACTIVATIONS.values()}
 
 
@@ -130,8 +128,8 @@ def _plain_parameters(model: Model) -> set[str]:
     }
     if any(type(layer) not in PLAIN for layer in layers.values()):
         return set()
-    linear = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)]
-    return {f"{name}.{kind}" for name in linear for kind in ("weight", "bias")}
+    names = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)]
+    return {f"{name}.{kind}" for name in names for kind in ("weight", "bias")}
 
 
 def _mlp_outputs(model: MLP, parameters: Mapping[str, Tensor], batch: Batch) -> Tensor:
@@ -191,27 +189,28 @@ def _layers(model: Model, part: str, parameters: Mapping[str, Tensor], values: T
         for kind in ("weight", "bias")
         if f"{name}.{kind}" in parameters
     }
-    networks = len(next(iter(own.values())))
+    networks = len(next(iter(parameters.values())))
     together = _together(layers, values, networks)
-    if together == networks:
+    if together == networks or not own:
         return _applied(layers, own, values)
     chunks = zip(*(chunked(value, together) for value in own.values()), strict=True)
     inputs = chunked(values.expand(networks, *values.shape[-2:]), together)
     outputs = [
-        # Transposed, as narrow outputs are.
-        _applied(layers, dict(zip(own, chunk, strict=True)), block).mT
+        _applied(layers, dict(zip(own, chunk, strict=True)), block)
         for chunk, block in zip(chunks, inputs, strict=True)
     ]
-    return (torch.stack(outputs) if together == 1 else torch.cat(outputs)).mT
+    join = torch.stack if together == 1 else torch.cat
+    if outputs[0].shape[-1] >= NARROW:
+        return join(outputs)
+    return join([output.mT for output in outputs]).mT  # as narrow products are
 
 
 def _together(layers: Mapping[str, nn.Module], values: Tensor, networks: int) -> int:
     """Return how many networks to evaluate at a time."""
     if not values.is_cpu:
         return networks
-    linear = [layer for layer in layers.values() if isinstance(layer, nn.Linear)]
-    widest = max(layer.out_features for layer in linear)
-    return max(1, min(networks, CPU_NUMBERS // max(1, values.shape[-2] * widest)))
+    widest = max(layer.out_features for layer in layers.values() if isinstance(layer, nn.Linear))
+    return at_a_time(networks, values.shape[-2] * widest, CACHED)
 
 
 def _applied(
@@ -230,7 +229,7 @@ def _applied(
 def _linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Apply a linear layer; each argument is of one network, of many or common to them."""
     if values.dim() == weight.dim() == 2 and (bias is None or bias.dim() == 1):
-        return _plain(values, weight, bias)
+        return linear(values, weight, bias)
     if bias is not None and bias.dim() == 2:
         bias = bias.unsqueeze(1)
     if weight.dim() == 3 and bias is not None:
@@ -240,9 +239,3 @@ def _linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return values @ weight.mT
     product = functional.linear(values, weight)
     return product if bias is None else product + bias
-
-
-def _plain(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if bias is None or len(weight) >= NARROW:
-        return functional.linear(values, weight, bias)
-    return torch.addmm(bias.unsqueeze(1), weight, values.mT).mT

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hepcalib.batch import Batch
 from hepcalib.exceptions import ShapeError
-from hepcalib.models import MLP, PFN, BernoulliHead, MixtureHead, Model, NormalHead
+from hepcalib.models import MLP, PFN, BernoulliHead, MixtureHead, Model, NormalHead, stacking
 from hepcalib.models import pfn as pfn_module
 from hepcalib.models.stacking import stacked_outputs
 from hepcalib.ragged import Ragged
@@ -119,7 +119,11 @@ def test_equal_to_a_loop_over_networks(
 
 
 @every
-def test_gradients_are_those_of_a_loop(make: Callable[[], Model]) -> None:
+@pytest.mark.parametrize("together", [NETWORKS, 3, 1])
+def test_gradients_are_those_of_a_loop(
+    make: Callable[[], Model], monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr(stacking, "at_a_time", lambda *_: together)
     models = networks(make)
     parameters = {name: value.requires_grad_() for name, value in stacked(models).items()}
     weight = torch.linspace(0.5, 2.0, NETWORKS).view(-1, 1, 1)  # each network has its own gradient
@@ -173,6 +177,25 @@ def test_parameters_that_are_not_stacked_are_common(common: str) -> None:
         shared = {name: value for name, value in models[0].state_dict().items() if common in name}
         model.load_state_dict({**own, **shared})
     assert_close(stacked_outputs(models[0], parameters, jets()), loop(models, jets()))
+
+
+@pytest.mark.parametrize("part", ["phi", "f"])
+@pytest.mark.parametrize("together", [NETWORKS, 3, 1])
+def test_one_part_of_a_model_may_be_stacked(
+    monkeypatch: pytest.MonkeyPatch, part: str, together: int
+) -> None:
+    monkeypatch.setattr(stacking, "at_a_time", lambda *_: together)
+    models = networks(ARCHITECTURES["PFN"])
+    parameters = {
+        name: value for name, value in stacked(models).items() if name.startswith(f"{part}.")
+    }
+    for model in models[1:]:
+        own = {name: value for name, value in model.state_dict().items() if name in parameters}
+        model.load_state_dict({**models[0].state_dict(), **own})
+    for mode in (torch.enable_grad, torch.no_grad):
+        with mode():
+            found = stacked_outputs(models[0], parameters, jets())
+        assert_close(found, loop(models, jets()))
 
 
 def test_layers_without_bias() -> None:
