@@ -507,6 +507,7 @@ API: dict[str, list[str]] = {
         "plain",
     ],
     "hepcalib.training": [
+        "Checkpoint",
         "Epoch",
         "Examples",
         "History",

@@ -25,7 +25,7 @@ from hepcalib.pipeline.learnable import (
 )
 from hepcalib.pipeline.samples import sample_digest
 from hepcalib.run import scan_dataset
-from hepcalib.training import Examples, PenaltyOptions, TrainingOptions, train
+from hepcalib.training import Checkpoint, Examples, PenaltyOptions, TrainingOptions, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -109,7 +109,11 @@ def bundle_path(loaded: Loaded, name: str) -> Path:
         code_digest(*_ROOMS),
         versions("torch", "numpy", "awkward", "uproot"),
     )
-    return Path(loaded.config.workspace).absolute() / "bundles" / f"{name}-{determines[:12]}"
+    return _workspace(loaded) / "bundles" / f"{name}-{determines[:12]}"
+
+
+def _workspace(loaded: Loaded) -> Path:
+    return Path(loaded.config.workspace).absolute()
 
 
 def is_up_to_date(loaded: Loaded, name: str) -> bool:
@@ -124,6 +128,9 @@ def ensure_bundle(
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Return the bundle of a model, training it first if there is none that is up to date.
+
+    A training that was interrupted goes on where its checkpoint in the workspace, not older than a
+    minute then, has left it.
 
     Args:
         loaded: The configuration that declares the model.
@@ -141,8 +148,10 @@ def ensure_bundle(
     config = loaded.config.models[name]
     if isinstance(config, BundleFile) or is_up_to_date(loaded, name):
         return path
+    checkpoint = Checkpoint(_workspace(loaded) / "checkpoints" / f"{path.name}.pt")
     try:
-        trained = _trained(config, learnable(loaded, config), progress)
+        examples = learnable(loaded, config)
+        trained = _trained(config, examples, checkpoint=checkpoint, progress=progress)
     except (DataError, ShapeError, TrainingError) as error:
         msg = f"model '{name}' on {', '.join(config.datasets)}: {error}"
         raise type(error)(msg) from error
@@ -167,6 +176,7 @@ def ensure_bundle(
             "versions": versions("torch", "numpy", "awkward", "uproot"),
         },
     )
+    checkpoint.remove()
     return path
 
 
@@ -180,7 +190,11 @@ class _Trained(NamedTuple):
 
 
 def _trained(
-    config: ModelConfig, examples: Learnable, progress: Callable[[int, int], None] | None
+    config: ModelConfig,
+    examples: Learnable,
+    *,
+    checkpoint: Checkpoint,
+    progress: Callable[[int, int], None] | None,
 ) -> _Trained:
     kept = validation_mask(examples.identity, config.training.validation_fraction)
     mine = part_mask(examples.identity, config.training.part, config.training.parts)
@@ -212,6 +226,7 @@ def _trained(
         everything.select(training_rows),
         everything.select(validation_rows),
         options=training_options(config),
+        checkpoint=checkpoint,
         progress=progress,
     )
     counts = {"training": len(training_rows), "validation": len(validation_rows)}

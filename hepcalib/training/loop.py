@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 
 from hepcalib.exceptions import TrainingError
 from hepcalib.models.heads import BernoulliHead
 from hepcalib.models.model import Labelled
+from hepcalib.training.checkpoint import fingerprint
+from hepcalib.training.descent import Descent
 from hepcalib.training.devices import resolve_device, thread_count
 from hepcalib.training.examples import (
     require_classes,
     require_learnable,
     require_penalisable,
 )
-from hepcalib.training.history import Epoch, History
+from hepcalib.training.history import Epoch
 from hepcalib.training.memory import kept_memory
 from hepcalib.training.objective import Objective, score
-from hepcalib.training.options import learning_rate_factor
+from hepcalib.training.order import Order
 from hepcalib.training.penalties import penalty
+from hepcalib.training.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from torch import Tensor
+    from collections.abc import Callable
 
     from hepcalib.models.model import Model
+    from hepcalib.training.checkpoint import Checkpoint
     from hepcalib.training.examples import Examples
+    from hepcalib.training.history import History
     from hepcalib.training.options import TrainingOptions
 
 __all__ = ["train"]
@@ -40,6 +43,7 @@ def train(
     validation: Examples,
     *,
     options: TrainingOptions,
+    checkpoint: Checkpoint | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> History:
     r"""Fit a model by stochastic gradient descent and leave it in its best state.
@@ -69,6 +73,7 @@ def train(
         examples: Training sample.
         validation: Sample that chooses the epoch.
         options: Options of the loop.
+        checkpoint: Where to leave the state of the training, and to go on from, if it is there.
         progress: Called with (epochs done, epochs) after each epoch.
 
     Returns:
@@ -76,7 +81,8 @@ def train(
 
     Raises:
         TrainingError: if a sample cannot be learnt from, or the loss is not finite (with epoch and
-            step); the model is then left in its best state so far, or that of the start.
+            step); the model is then left in its best state so far, or that of the start. If the
+            checkpoint is that of another training.
         DataError: if targets, weights or nuisances are not finite or out of range.
         ShapeError: if the parts of a sample have different lengths.
     """
@@ -94,11 +100,15 @@ def train(
         dtype = next(model.parameters()).dtype
         samples = [_prepared(sample, device, dtype) for sample in (examples, validation)]
         restraint = None if options.penalty is None else penalty(options.penalty, samples[0])
+        order = Order(examples.batch.rows, options)
         objective = Objective(model, examples.batch.rows, restraint)
-        history = _epochs(objective, *samples, options=options, progress=progress)
+        state = State(objective, Descent(objective, options, steps=order.steps), order)
+        if checkpoint is not None:
+            checkpoint.begin(state, of=fingerprint(model, examples, validation, options))
+        _epochs(state, *samples, options=options, checkpoint=checkpoint, progress=progress)
         model.eval()
         model.finish(*(Labelled(s.batch, s.target, s.weight, s.nuisance) for s in samples))
-    return history
+    return state.history
 
 
 def _check(sample: Examples, name: str, model: Model, options: TrainingOptions) -> None:
@@ -124,123 +134,64 @@ def _prepared(examples: Examples, device: torch.device, dtype: torch.dtype) -> E
 
 
 def _epochs(
-    objective: Objective,
+    state: State,
     examples: Examples,
     validation: Examples,
     *,
     options: TrainingOptions,
+    checkpoint: Checkpoint | None,
     progress: Callable[[int, int], None] | None,
-) -> History:
-    model = objective.model
-    steps = math.ceil(examples.batch.rows / options.batch_size)
-    passes = max(1, math.ceil(options.min_steps / (steps * options.epochs)))
-    descent = _Descent(objective, options, steps=passes * steps * options.epochs)
-    order = torch.Generator().manual_seed(options.seed)
-    history = History()
-    best = _copied(model)
+) -> None:
+    """Take the epochs that are left; the model ends in its best state."""
     try:
-        for epoch in range(options.epochs):
-            batches = _order(examples.batch.rows, steps=steps, passes=passes, generator=order)
-            means = _one_pass(objective, examples, batches, epoch=epoch, descent=descent)
-            found = _validated(objective, validation, means, epoch=epoch, options=options)
-            history = History((*history, found))
-            if history.best is history[-1]:
-                best = _copied(model)
+        while not _ended(state.history, options):
+            _one_pass(state, examples, options=options, checkpoint=checkpoint)
+            state.finished(_validated(state, validation, options=options))
             if progress is not None:
-                progress(epoch + 1, options.epochs)
-            if options.patience and epoch + 1 - history.best.epoch >= options.patience:
-                break
+                progress(len(state.history), options.epochs)
     finally:
-        model.load_state_dict(best)
-    return history
+        state.objective.model.load_state_dict(state.best)
 
 
-def _order(rows: int, *, steps: int, passes: int, generator: torch.Generator) -> list[Tensor]:
-    """Return the rows of each step of an epoch."""
-    orders = (torch.randperm(rows, generator=generator) for _ in range(passes))
-    return [batch for order in orders for batch in order.tensor_split(steps)]
-
-
-def _copied(model: Model) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-class _Descent:
-    """Steps down the gradient, with the learning rate of the schedule."""
-
-    def __init__(self, objective: Objective, options: TrainingOptions, *, steps: int) -> None:
-        self.options = options
-        self._parameters = list(objective.model.parameters())
-        groups: list[dict[str, Any]] = [{"params": self._parameters}]
-        factors = [lambda step: learning_rate_factor(options.schedule, step / steps)]
-        if objective.penalty is not None and options.penalty is not None:
-            rate = options.penalty.learning_rate
-            groups.append({"params": list(objective.penalty.parameters()), "lr": rate})
-            factors.append(lambda _: 1.0)
-        self._optimizer = torch.optim.AdamW(
-            groups, lr=options.learning_rate, weight_decay=options.weight_decay
-        )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, factors)
-
-    def step(self, loss: Tensor) -> None:
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
-        if self.options.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self._parameters, self.options.gradient_clip)
-        self._optimizer.step()
-        self._schedule.step()
-
-
-class Means(NamedTuple):
-    """Means of the terms of the loss over the steps of an epoch."""
-
-    nll: float
-    regulariser: float
-    penalty: float
+def _ended(history: History, options: TrainingOptions) -> bool:
+    since_the_best = len(history) - history.best.epoch if history else 0
+    return len(history) == options.epochs or since_the_best >= (options.patience or math.inf)
 
 
 def _one_pass(
-    objective: Objective,
+    state: State,
     examples: Examples,
-    batches: Sequence[Tensor],
     *,
-    epoch: int,
-    descent: _Descent,
-) -> Means:
-    """Take one step per batch; return the means of the terms."""
+    options: TrainingOptions,
+    checkpoint: Checkpoint | None,
+) -> None:
+    """Take the steps that are left of an epoch."""
+    objective, epoch = state.objective, len(state.history)
     objective.model.train()
-    nll = regulariser = penalty = 0.0
+    batches = state.batches()
     seen = sum(len(rows) for rows in batches)
-    for step, rows in enumerate(batches):
+    for rows in batches[state.step :]:
         terms = objective.terms(examples.select(rows.to(examples.target.device)), epoch=epoch)
         loss = terms.loss
         if not math.isfinite(loss.item()):
             parts = ", ".join(f"{k} {v.item()}" for k, v in terms._asdict().items())
             msg = (
-                f"the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1} of "
+                f"the loss is {loss.item()} in epoch {epoch + 1}, step {state.step + 1} of "
                 f"{len(batches)} ({parts}); lower learning_rate "
-                f"({descent.options.learning_rate}) or set gradient_clip"
+                f"({options.learning_rate}) or set gradient_clip"
             )
             raise TrainingError(msg)
-        descent.step(loss)
+        state.descent.step(loss)
         if objective.penalty is not None:
             objective.penalty.react(terms.penalty.item(), epoch=epoch)
-        share = len(rows) / seen
-        nll += share * terms.nll.item()
-        regulariser += share * terms.regulariser.item()
-        penalty += share * terms.penalty.item()
-    return Means(nll, regulariser, penalty)
+        state.stepped(terms, share=len(rows) / seen)
+        if checkpoint is not None:
+            checkpoint.keep(state)
 
 
-def _validated(
-    objective: Objective,
-    validation: Examples,
-    means: Means,
-    *,
-    epoch: int,
-    options: TrainingOptions,
-) -> Epoch:
+def _validated(state: State, validation: Examples, *, options: TrainingOptions) -> Epoch:
     """Evaluate the model, in blocks as large as the batches, and complete the epoch's figures."""
+    objective, means, epoch = state.objective, state.means, len(state.history)
     model = objective.model.eval()
     rows = validation.batch.rows
     nll, value, scores = 0.0, 0.0, []

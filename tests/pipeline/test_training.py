@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,8 +11,10 @@ import pytest
 from hepcalib import bundles, ntuples
 from hepcalib.config import ModelConfig
 from hepcalib.exceptions import DataError, NtupleError, TrainingError
+from hepcalib.pipeline import training
 from hepcalib.pipeline.learnable import learnable, validation_mask
 from hepcalib.pipeline.training import bundle_path, ensure_bundle, is_up_to_date
+from hepcalib.training import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +113,35 @@ def test_a_model_is_trained_once(clusters: Load, cluster_file: Write, tmp_path: 
     assert is_up_to_date(config, "response")
     assert ensure_bundle(config, "response", progress=lambda *done: epochs.append(done)) == path
     assert len(epochs) == 2
+
+
+def test_an_interrupted_training_goes_on(
+    clusters: Load, cluster_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "Checkpoint", functools.partial(Checkpoint, every=0.0))
+    cluster_file(tmp_path / "a.root", clusters=300)
+    config = clusters(training={"epochs": 5, "batch_size": 32, "validation_fraction": 0.3})
+    expected = bundles.load(ensure_bundle(config, "response"))
+    shutil.rmtree(bundle_path(config, "response"))
+    checkpoints = tmp_path / "workspace" / "checkpoints"
+    assert list(checkpoints.iterdir()) == []
+
+    def interrupt(done: int, _: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ensure_bundle(config, "response", progress=interrupt)
+    name = bundle_path(config, "response").name
+    assert [file.name for file in checkpoints.iterdir()] == [f"{name}.pt"]
+    epochs: list[tuple[int, int]] = []
+    found = bundles.load(
+        ensure_bundle(config, "response", progress=lambda *done: epochs.append(done))
+    )
+    assert epochs == [(3, 5), (4, 5), (5, 5)]  # the last validation had not been written
+    assert found.spec.weights_sha256 == expected.spec.weights_sha256
+    assert found.spec.provenance == expected.spec.provenance
+    assert list(checkpoints.iterdir()) == []
 
 
 def test_the_bundle_says_how_it_came_about(
