@@ -129,8 +129,7 @@ def ensure_bundle(
 ) -> Path:
     """Return the bundle of a model, training it first if there is none that is up to date.
 
-    A training that was interrupted goes on where its checkpoint in the workspace, not older than a
-    minute then, has left it.
+    A training that was interrupted goes on from its last checkpoint in the workspace.
 
     Args:
         loaded: The configuration that declares the model.
@@ -146,36 +145,37 @@ def ensure_bundle(
     """
     path = bundle_path(loaded, name)
     config = loaded.config.models[name]
-    if isinstance(config, BundleFile) or is_up_to_date(loaded, name):
+    if isinstance(config, BundleFile):
         return path
-    checkpoint = Checkpoint(_workspace(loaded) / "checkpoints" / f"{path.name}.pt")
-    try:
-        examples = learnable(loaded, config)
-        trained = _trained(config, examples, checkpoint=checkpoint, progress=progress)
-    except (DataError, ShapeError, TrainingError) as error:
-        msg = f"model '{name}' on {', '.join(config.datasets)}: {error}"
-        raise type(error)(msg) from error
-    bundles.save(
-        path,
-        trained.model,
-        trained.inputs,
-        kind=config.kind,
-        object=config.object,
-        name=name,
-        target=config.target,
-        quantity=config.quantity,
-        location=config.location,
-        provenance={
-            "config": config.model_dump(mode="json"),
-            "datasets": {
-                used: dataset_digest(loaded, used, needs=needed_columns(config))
-                for used in config.datasets
+    checkpoint = Checkpoint(_workspace(loaded) / "checkpoints" / f"{path.name}.pt", of=path.name)
+    if not is_up_to_date(loaded, name):
+        try:
+            examples = learnable(loaded, config)
+            trained = _trained(config, examples, checkpoint=checkpoint, progress=progress)
+        except (DataError, ShapeError, TrainingError) as error:
+            msg = f"model '{name}' on {', '.join(config.datasets)}: {error}"
+            raise type(error)(msg) from error
+        bundles.save(
+            path,
+            trained.model,
+            trained.inputs,
+            kind=config.kind,
+            object=config.object,
+            name=name,
+            target=config.target,
+            quantity=config.quantity,
+            location=config.location,
+            provenance={
+                "config": config.model_dump(mode="json"),
+                "datasets": {
+                    used: dataset_digest(loaded, used, needs=needed_columns(config))
+                    for used in config.datasets
+                },
+                "examples": trained.examples,
+                "history": [epoch._asdict() for epoch in trained.history],
+                "versions": versions("torch", "numpy", "awkward", "uproot"),
             },
-            "examples": trained.examples,
-            "history": [epoch._asdict() for epoch in trained.history],
-            "versions": versions("torch", "numpy", "awkward", "uproot"),
-        },
-    )
+        )
     checkpoint.remove()
     return path
 

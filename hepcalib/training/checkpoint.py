@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+import io
+import json
+import os
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from hepcalib.exceptions import TrainingError
+from hepcalib.models.model import described
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "fingerprint"]
 
-# What torch raises for a file that is cut off, or was never its own.
-UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, pickle.UnpicklingError)
+VERSION = 1  # of what a file holds: a sha256 of the rest, and the state as torch stores it
+DIGEST = hashlib.sha256().digest_size
 
 
 class Checkpoint:
@@ -40,12 +43,15 @@ class Checkpoint:
     Args:
         path: The file; its folder is made.
         every: Least time between two writings [s]; 0 writes after each step.
+        of: What identifies the training; None for a digest of the model at its start, the options
+            and the samples, without device and threads.
     """
 
-    def __init__(self, path: str | Path, *, every: float = 60.0) -> None:
+    def __init__(self, path: str | Path, *, every: float = 60.0, of: str | None = None) -> None:
         self.path = Path(path)
         self.every = every
-        self._of = ""
+        self.of = of
+        self._names: list[str | int] = []
         self._written = 0.0
 
     def begin(self, state: State, *, of: str) -> None:
@@ -53,25 +59,28 @@ class Checkpoint:
 
         Args:
             state: The training, at its start.
-            of: What identifies it, from `fingerprint`.
+            of: What identifies it.
 
         Raises:
-            TrainingError: if the file cannot be read, or is that of another training.
+            TrainingError: if the file cannot be read, is damaged, or is that of another training.
         """
-        self._of, self._written = of, time.monotonic()
-        if not self.path.exists():
-            return
+        self._names, self._written = [of, VERSION, str(torch.__version__)], time.monotonic()
         try:
-            found = torch.load(self.path, map_location="cpu", weights_only=True)
-            known = found["of"]
-        except UNREADABLE as error:
-            why = type(error).__name__  # torch advises to trust the file, over several lines
-            msg = f"{self.path} is not the state of a training ({why}); remove it to start anew"
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            msg = f"{self.path}: the state of the training cannot be read: {error.strerror}"
             raise TrainingError(msg) from error
-        if known != of:
+        digest, stored = content[:DIGEST], content[DIGEST:]
+        if hashlib.sha256(stored).digest() != digest:
+            msg = f"{self.path} is no state of a training, or damaged; remove it to start anew"
+            raise TrainingError(msg)
+        found = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
+        if found["of"] != self._names:
             msg = (
-                f"{self.path} is the state of another training (other options, examples or "
-                "weights at the start); remove it, or give another file"
+                f"{self.path} is the state of another training (model, options, examples, or "
+                "version of hepcalib or torch); remove it, or give another file"
             )
             raise TrainingError(msg)
         state.load_state_dict(found["state"])
@@ -84,45 +93,71 @@ class Checkpoint:
         """
         if time.monotonic() - self._written < self.every:
             return
+        stored = io.BytesIO()
+        torch.save({"of": self._names, "state": state.state_dict()}, stored)
+        content = hashlib.sha256(stored.getbuffer()).digest() + stored.getvalue()
         try:
-            self._write({"of": self._of, "state": state.state_dict()})
-        except (OSError, RuntimeError) as error:
-            msg = f"{self.path}: the state of the training cannot be written: {error}"
+            self._replace(content)
+        except OSError as error:
+            msg = f"{self.path}: the state of the training cannot be written: {error.strerror}"
             raise TrainingError(msg) from error
         self._written = time.monotonic()
 
-    def _write(self, content: dict[str, Any]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{self.path.name}-"
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=self.path.parent) as folder:
-            fresh = Path(folder) / self.path.name
-            torch.save(content, fresh)
-            fresh.replace(self.path)
-
     def remove(self) -> None:
-        """Remove the file, if there is one."""
-        self.path.unlink(missing_ok=True)
+        """Remove the file, if there is one, and what an interrupted writing has left of it.
+
+        Raises:
+            TrainingError: if they cannot be removed.
+        """
+        try:
+            for file in (self.path, *self.path.parent.glob(f".{self.path.name}-*")):
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            msg = f"{self.path}: the state of the training cannot be removed: {error.strerror}"
+            raise TrainingError(msg) from error
+
+    def _replace(self, content: bytes) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}-", dir=self.path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(handle)
+            Path(name).replace(self.path)
+        finally:
+            Path(name).unlink(missing_ok=True)
 
 
 def fingerprint(
     model: Model, examples: Examples, validation: Examples, options: TrainingOptions
 ) -> str:
-    """Return the sha256 of what determines a training: start, samples and options.
+    """Return the sha256 of what determines a training: the model at its start, samples, options.
 
     Device and threads, which determine its speed and the last digits, are left out.
     """
-    total = hashlib.sha256(repr(replace(options, device="auto", threads=None)).encode())
-    for name, tensor in _parts(model, examples, validation):
+    given = [
+        described(model),
+        [name for name, parameter in model.named_parameters() if parameter.requires_grad],
+        repr(replace(options, device="auto", threads=None)),
+    ]
+    total = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
+    for name, tensor in _tensors(model, examples, validation):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.detach().cpu().numpy().tobytes())
+        values = tensor.detach().cpu().contiguous().reshape(-1)
+        total.update(values.view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
-def _parts(model: Model, *samples: Examples) -> Iterator[tuple[str, Tensor]]:
+def _tensors(model: Model, *samples: Examples) -> Iterator[tuple[str, Tensor]]:
     yield from model.state_dict().items()
     for examples in samples:
         features, constituents = examples.batch
-        given: dict[str, Any] = {**examples._asdict(), "batch": features}
+        yield from _given(examples._asdict() | {"batch": features})
         if constituents is not None:
-            given |= {"values": constituents.values, "offsets": constituents.offsets}
-        yield from ((name, part) for name, part in given.items() if part is not None)
+            packed = constituents.packed()
+            yield from _given({"values": packed.values, "offsets": packed.offsets})
+
+
+def _given(parts: dict[str, Tensor | None]) -> Iterator[tuple[str, Tensor]]:
+    return ((name, part) for name, part in parts.items() if part is not None)

@@ -82,7 +82,7 @@ def train(
     Raises:
         TrainingError: if a sample cannot be learnt from, or the loss is not finite (with epoch and
             step); the model is then left in its best state so far, or that of the start. If the
-            checkpoint is that of another training.
+            checkpoint cannot be read or written, or is that of another training.
         DataError: if targets, weights or nuisances are not finite or out of range.
         ShapeError: if the parts of a sample have different lengths.
     """
@@ -104,7 +104,8 @@ def train(
         objective = Objective(model, examples.batch.rows, restraint)
         state = State(objective, Descent(objective, options, steps=order.steps), order)
         if checkpoint is not None:
-            checkpoint.begin(state, of=fingerprint(model, examples, validation, options))
+            of = checkpoint.of or fingerprint(model, examples, validation, options)
+            checkpoint.begin(state, of=of)
         _epochs(state, *samples, options=options, checkpoint=checkpoint, progress=progress)
         model.eval()
         model.finish(*(Labelled(s.batch, s.target, s.weight, s.nuisance) for s in samples))

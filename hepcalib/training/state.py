@@ -72,6 +72,7 @@ class State:
         penalty = self.objective.penalty
         return {
             "model": self.objective.model.state_dict(),
+            "head": self.objective.model.head.steps,
             "penalty": {} if penalty is None else penalty.state_dict(),
             "descent": self.descent.state_dict(),
             "history": [tuple(epoch) for epoch in self.history],
@@ -84,8 +85,9 @@ class State:
         }
 
     def load_state_dict(self, found: dict[str, Any]) -> None:
-        """Go on from a state that `state_dict` has returned."""
+        """Go on from a state that `state_dict` has returned, on this device or another."""
         self.objective.model.load_state_dict(found["model"])
+        self.objective.model.head.steps = found["head"]
         if self.objective.penalty is not None:
             self.objective.penalty.load_state_dict(found["penalty"])
         self.descent.load_state_dict(found["descent"])
@@ -94,7 +96,7 @@ class State:
         self.step, self.means = found["step"], Means(*found["means"])
         self._drawn_from = found["order"]
         torch.set_rng_state(found["random"])
-        if self._on_cuda:
+        if self._on_cuda and found["random_cuda"] is not None:
             torch.cuda.set_rng_state(found["random_cuda"])
 
     @property

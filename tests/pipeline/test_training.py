@@ -142,6 +142,10 @@ def test_an_interrupted_training_goes_on(
     assert found.spec.weights_sha256 == expected.spec.weights_sha256
     assert found.spec.provenance == expected.spec.provenance
     assert list(checkpoints.iterdir()) == []
+    (checkpoints / f"{name}.pt").touch()  # of a process killed before it could remove it
+    ensure_bundle(config, "response", progress=lambda *done: epochs.append(done))
+    assert list(checkpoints.iterdir()) == []
+    assert len(epochs) == 3
 
 
 def test_the_bundle_says_how_it_came_about(

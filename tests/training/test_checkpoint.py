@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import io
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,10 +24,13 @@ from hepcalib.models import (
     Laplace,
     MixtureHead,
     NormalHead,
+    PointHead,
     RepulsiveEnsemble,
 )
 from hepcalib.ragged import Ragged
 from hepcalib.training import Checkpoint, Examples, History, PenaltyOptions, TrainingOptions, train
+from hepcalib.training.checkpoint import DIGEST
+from hepcalib.training.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +39,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hepcalib.models import Model
-    from hepcalib.training.state import State
 
 EPOCHS, ROWS, BATCH = 4, 60, 20
 STEPS = EPOCHS * ROWS // BATCH
+PARTS = {
+    "model", "head", "penalty", "descent", "history", "best", "step", "means", "order", "random",
+    "random_cuda",
+}  # fmt: skip
 BASE: dict[str, Any] = {
     "epochs": EPOCHS,
     "batch_size": BATCH,
@@ -89,8 +98,12 @@ def penalised(name: str, **options: Any) -> TrainingOptions:
 
 CASES = {
     "plain": Case(mlp),
+    "leak that ends": Case(lambda: mlp(PointHead(h=0.5, alpha=0.5, leak_steps=STEPS // 2))),
     "cosine, clipped": Case(
         mlp, TrainingOptions(**BASE, schedule="cosine", gradient_clip=0.1, weight_decay=0.1)
+    ),
+    "best in the middle": Case(
+        mlp, TrainingOptions(**{**BASE, "learning_rate": 1.0, "schedule": "constant"})
     ),
     "several passes": Case(mlp, TrainingOptions(**BASE, min_steps=2 * STEPS)),
     "last": Case(mlp, TrainingOptions(**BASE, keep="last")),
@@ -134,6 +147,21 @@ def fitted(
     return model.state_dict(), history
 
 
+def interrupted(case: Case, path: Path, *, after: int) -> dict[str, Any]:
+    path.unlink(missing_ok=True)
+    with pytest.raises(InterruptedHereError):
+        fitted(case, Interrupting(path, after=after))
+    found: dict[str, Any] = torch.load(io.BytesIO(path.read_bytes()[DIGEST:]), weights_only=True)
+    return found
+
+
+def store(content: Any, path: Path) -> None:
+    """Write a file that is whole, whatever it holds."""
+    stored = io.BytesIO()
+    torch.save(content, stored)
+    path.write_bytes(hashlib.sha256(stored.getbuffer()).digest() + stored.getvalue())
+
+
 def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
     assert one.keys() == other.keys()
     return [name for name, value in one.items() if not torch.equal(value, other[name])]
@@ -167,22 +195,39 @@ def test_it_can_be_interrupted_again_and_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("part", "name"),
-    [("random", "dropout"), ("order", "plain"), ("descent", "plain"), ("penalty", "adversary")],
+    [
+        ("model", "plain"),
+        ("head", "leak that ends"),
+        ("penalty", "adversary"),
+        ("descent", "plain"),
+        ("history", "plain"),
+        ("best", "best in the middle"),
+        ("step", "plain"),
+        ("means", "plain"),
+        ("order", "plain"),
+        ("random", "dropout"),
+    ],
 )
 def test_no_part_of_the_state_can_be_missing(part: str, name: str, tmp_path: Path) -> None:
     """The control: with that part of another step, the training ends elsewhere."""
     case, path = CASES[name], tmp_path / "training.pt"
-    states = []
-    for after in (4, 8):
-        path.unlink(missing_ok=True)
-        with pytest.raises(InterruptedHereError):
-            fitted(case, Interrupting(path, after=after))
-        states.append(torch.load(path, weights_only=True))
-    early, late = states
+    early, late = (interrupted(case, path, after=after) for after in (2, 10))
+    assert set(late["state"]) == PARTS
     late["state"][part] = early["state"][part]
-    torch.save(late, path)
-    found, _ = fitted(case, Checkpoint(path))
-    assert differing(found, fitted(case)[0])
+    store(late, path)
+    found, history = fitted(case, Checkpoint(path))
+    expected, epochs = fitted(case)
+    assert differing(found, expected) or history != epochs
+
+
+def test_the_parts_are_those_that_were_kept(tmp_path: Path) -> None:
+    """What the control changes, stored again as it was."""
+    case, path = CASES["adversary"], tmp_path / "training.pt"
+    store(interrupted(case, path, after=10), path)
+    found, history = fitted(case, Checkpoint(path))
+    expected, epochs = fitted(case)
+    assert differing(found, expected) == []
+    assert history == epochs
 
 
 def test_a_training_that_has_ended_is_not_repeated(tmp_path: Path) -> None:
@@ -236,18 +281,66 @@ def test_another_training_is_refused(change: dict[str, Any], tmp_path: Path) -> 
         fitted(CASES["plain"], Checkpoint(path), **change)
 
 
+def frozen() -> MLP:
+    model = mlp()
+    next(iter(model.parameters())).requires_grad = False
+    return model
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (mlp, frozen),
+        (lambda: mlp(PointHead("mse")), lambda: mlp(PointHead("mae"))),
+        (lambda: Dropout(mlp(), rate=0.1), lambda: Dropout(mlp(), rate=0.2)),
+        (
+            lambda: Bayesian(mlp(), prior_precision=1.0),
+            lambda: Bayesian(mlp(), prior_precision=2.0),
+        ),
+    ],
+)
+def test_another_model_is_refused(
+    one: Callable[[], Model], other: Callable[[], Model], tmp_path: Path
+) -> None:
+    """Although all have the same weights at the start."""
+    path = tmp_path / "training.pt"
+    fitted(Case(one), Checkpoint(path, every=0.0))
+    with pytest.raises(TrainingError, match="state of another training"):
+        fitted(Case(other), Checkpoint(path))
+
+
 def test_other_weights_at_the_start_are_refused(tmp_path: Path) -> None:
-    case, path = CASES["plain"], tmp_path / "training.pt"
+    path = tmp_path / "training.pt"
+    fitted(CASES["plain"], Checkpoint(path, every=0.0))
+
+    def other() -> Model:
+        torch.manual_seed(6)
+        return mlp()
+
+    with pytest.raises(TrainingError, match="state of another training"):
+        fitted(Case(other), Checkpoint(path))
+
+
+def test_rows_held_in_another_way_are_the_same(tmp_path: Path) -> None:
+    case, path = CASES["constituents"], tmp_path / "training.pt"
     fitted(case, Checkpoint(path, every=0.0))
-    torch.manual_seed(6)
-    with pytest.raises(TrainingError, match="weights at the start"):
-        train(
-            case.model(),
-            examples(1),
-            validation=examples(2),
-            options=case.options,
-            checkpoint=Checkpoint(path),
-        )
+    sample = examples(1)
+    assert sample.batch.constituents is not None
+    values = torch.cat([torch.ones(3, 2), sample.batch.constituents.values, torch.ones(1, 2)])
+    shifted = Ragged(values, sample.batch.constituents.offsets + 3)
+    batch = sample.batch._replace(constituents=shifted)
+    _, history = fitted(case, Checkpoint(path), examples=sample._replace(batch=batch))
+    assert len(history) == EPOCHS
+
+
+def test_a_training_may_have_a_name(tmp_path: Path) -> None:
+    """Then that alone identifies it."""
+    path = tmp_path / "training.pt"
+    fitted(CASES["plain"], Checkpoint(path, every=0.0, of="this"))
+    with pytest.raises(TrainingError, match="state of another training"):
+        fitted(CASES["plain"], Checkpoint(path, of="that"))
+    _, history = fitted(CASES["plain"], Checkpoint(path, of="this"), examples=examples(3))
+    assert len(history) == EPOCHS
 
 
 def test_threads_may_differ(tmp_path: Path) -> None:
@@ -260,21 +353,82 @@ def test_threads_may_differ(tmp_path: Path) -> None:
     assert len(history) == EPOCHS
 
 
-@pytest.mark.parametrize("content", [b"", b"not a state", None, {"of": "it"}, [1], {"state": 1}])
-def test_a_damaged_file_is_refused(content: Any, tmp_path: Path) -> None:
+def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "training.pt"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content is None:
-        fitted(CASES["plain"], Checkpoint(path, every=0.0))
-        path.write_bytes(path.read_bytes()[:-100])
-    else:
-        torch.save(content, path)
-    with pytest.raises(TrainingError, match=r"training\.pt is .* remove it"):
+    fitted(CASES["plain"], Checkpoint(path, every=0.0))
+    monkeypatch.setattr(torch, "__version__", "1.0")
+    with pytest.raises(TrainingError, match="version of hepcalib or torch"):
         fitted(CASES["plain"], Checkpoint(path))
 
 
-def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seen", [None, "a state"])
+def test_the_generator_of_a_gpu_goes_on_if_there_was_one(
+    seen: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, path = CASES["dropout"], tmp_path / "training.pt"
+    content = interrupted(case, path, after=5)
+    assert content["state"]["random_cuda"] is None
+    content["state"]["random_cuda"] = seen
+    store(content, path)
+    restored: list[str] = []
+    monkeypatch.setattr(State, "_on_cuda", property(lambda _: True))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", restored.append)
+    fitted(case, Checkpoint(path))
+    assert restored == ([] if seen is None else [seen])
+
+
+@pytest.mark.parametrize("damage", [b"", b"no state", "cut", "flipped"])
+def test_a_damaged_file_is_refused(damage: bytes | str, tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    fitted(CASES["plain"], Checkpoint(path, every=0.0))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    given = {"cut": path.read_bytes()[:-100], "flipped": bytes(content)}
+    path.write_bytes(damage if isinstance(damage, bytes) else given[damage])
+    with pytest.raises(TrainingError, match=r"training\.pt is no state of a training, or damaged"):
+        fitted(CASES["plain"], Checkpoint(path))
+
+
+def test_a_file_that_cannot_be_read_written_or_removed_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "training.pt"
+    folder.mkdir()
+    with pytest.raises(TrainingError, match=r"training\.pt: .* cannot be read: Is a directory"):
+        fitted(CASES["plain"], Checkpoint(folder))
+    with pytest.raises(TrainingError, match=r"training\.pt: .* cannot be removed"):
+        Checkpoint(folder).remove()
     (tmp_path / "file").touch()
-    with pytest.raises(TrainingError, match=r"file/training\.pt: .* cannot be written"):
-        fitted(CASES["plain"], Checkpoint(tmp_path / "file" / "training.pt", every=0.0))
+    nowhere = Checkpoint(tmp_path / "file" / "training.pt", every=0.0)
+    with pytest.raises(
+        TrainingError, match=r"file/training\.pt: .* cannot be read: Not a directory"
+    ):
+        fitted(CASES["plain"], nowhere)
+
+
+def test_a_failed_writing_leaves_the_last_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, path = CASES["plain"], tmp_path / "training.pt"
+    interrupted(case, path, after=5)
+    before = path.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(TrainingError, match=r"training\.pt: .* cannot be written: No space"):
+            fitted(case, Checkpoint(path, every=0.0))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    found, _ = fitted(case, Checkpoint(path))
+    assert differing(found, fitted(case)[0]) == []
+
+
+def test_what_a_killed_writing_left_is_removed(tmp_path: Path) -> None:
+    kept = Checkpoint(tmp_path / "training.pt", every=0.0)
+    fitted(CASES["plain"], kept)
+    (tmp_path / ".training.pt-abc").touch()
+    other = tmp_path / ".other.pt-abc"
+    other.touch()
+    kept.remove()
+    assert list(tmp_path.iterdir()) == [other]

@@ -25,6 +25,7 @@ class Head(nn.Module, ABC):
     """
 
     outputs: int
+    steps: int = 0  # calls in training mode, counted by a head whose loss depends on them
 
     @property
     def config(self) -> dict[str, Any]:

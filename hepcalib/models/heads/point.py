@@ -73,7 +73,6 @@ class PointHead(ScaledHead):
         super().__init__(shift, scale)
         self.loss, self.h, self.alpha, self.leak_steps = loss, float(h), float(alpha), leak_steps
         self.probability, self.relative = float(probability), relative
-        self.steps = 0
         self._require_possible()
 
     @property
