@@ -98,8 +98,10 @@ class DecorrelationComparison(ProcessorABC):  # type: ignore[misc]  # coffea is 
             selected &= (floats(jets, column) >= low) & (floats(jets, column) < high)
         jets = jets[selected]
         filled = self._empty()
-        for name, tagger in self.taggers.items():
-            answer = inference.tag(tagger, jets, device=self.device, where=ntuples.where(events))
+        answers = inference.tag_each(
+            self.taggers, jets, device=self.device, where=ntuples.where(events)
+        )
+        for name, answer in answers.items():
             self._fill(filled, name, floats(answer, "score"), jets)
         return filled
 

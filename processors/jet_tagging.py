@@ -81,10 +81,9 @@ class JetTagging(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
     def process(self, events: ak.Array) -> dict[str, Hist[Any]]:
         """Return the histograms of one chunk."""
         jets = ak.flatten(ntuples.objects(events), axis=1)
-        answers = {
-            name: inference.tag(tagger, jets, device=self.device, where=ntuples.where(events))
-            for name, tagger in self.taggers.items()
-        }
+        answers = inference.tag_each(
+            self.taggers, jets, device=self.device, where=ntuples.where(events)
+        )
         if self.columns is not None:
             save_columns(self.columns, events, _columns(jets, answers))
         selected = np.ones(len(jets), dtype=bool)

@@ -9,9 +9,10 @@ import awkward as ak
 import numpy as np
 import pytest
 
+from hepcalib.bundles import load
 from hepcalib.decorrelation import DesignedDecorrelation
 from hepcalib.exceptions import BundleError, ConfigError, DataError
-from hepcalib.inference import DecorrelatedTagger, Handle, predict, tag
+from hepcalib.inference import DecorrelatedTagger, Handle, Tagger, predict, tag, tag_each, tagging
 from hepcalib.inference.tagging import decorrelator_text, resident_decorrelator
 
 if TYPE_CHECKING:
@@ -87,6 +88,36 @@ def test_a_column_is_scored(file: Path, made: DesignedDecorrelation, rises: bool
     assert ak.all(answer["score_stat"] == 0)
     assert answer["in_range"].to_list() == made.in_range(nuisances).tolist()
     assert 0 < ak.sum(answer["in_range"]) < ROWS
+
+
+def test_a_model_that_several_taggers_share_runs_once(
+    file: Path, bundle: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = Handle.of(bundle(tmp_path / "model", model="bayesian_tagger"))
+    other = Handle.of(bundle(tmp_path / "other", model="tagger"))
+    taggers: dict[str, Tagger] = {
+        "changed": DecorrelatedTagger.of(file, tagger=shared),
+        "plain": shared,
+        "changed again": DecorrelatedTagger.of(file, tagger=Handle(shared.path, shared.sha256)),
+        "another": DecorrelatedTagger.of(file, tagger=other),
+        "column": DecorrelatedTagger.of(file, column="trimmed_mass"),
+        "loaded": load(shared.path),
+    }
+    events = jets()
+    expected = {name: tag(tagger, events, device="cpu") for name, tagger in taggers.items()}
+    runs: list[Any] = []
+
+    def counted(model: Any, *arguments: Any, **keywords: Any) -> ak.Array:
+        runs.append(model)
+        return predict(model, *arguments, **keywords)
+
+    monkeypatch.setattr(tagging, "predict", counted)
+    answers = tag_each(taggers, events, device="cpu")
+    assert runs == [shared, other, taggers["loaded"]]
+    assert list(answers) == list(expected)
+    for name, answer in answers.items():
+        assert answer.to_list() == expected[name].to_list(), name
+    assert answers["changed"]["score"].to_list() != answers["plain"]["score"].to_list()
 
 
 def test_no_jets_have_no_scores(file: Path) -> None:

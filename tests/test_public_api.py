@@ -185,6 +185,7 @@ API: dict[str, list[str]] = {
         "set_threads",
         "streamed",
         "tag",
+        "tag_each",
     ],
     "hepcalib.interpretation": [
         "AttentionProfile",

@@ -8,7 +8,7 @@ from hepcalib.inference.handles import Handle, loads, resident
 from hepcalib.inference.precision import PRECISIONS, evaluation
 from hepcalib.inference.prediction import RESPONSE_FIELDS, TAGGER_FIELDS, predict
 from hepcalib.inference.sharing import Sharing
-from hepcalib.inference.tagging import DecorrelatedTagger, Tagger, tag
+from hepcalib.inference.tagging import DecorrelatedTagger, Tagger, tag, tag_each
 from hepcalib.inference.wrapper import RaggedWrapper
 from hepcalib.training.devices import set_threads
 
@@ -31,4 +31,5 @@ __all__ = [
     "set_threads",
     "streamed",
     "tag",
+    "tag_each",
 ]

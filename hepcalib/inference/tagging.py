@@ -14,6 +14,7 @@ import numpy as np
 from hepcalib.decorrelation import METHODS, Decorrelator
 from hepcalib.exceptions import BundleError, ConfigError, DataError
 from hepcalib.features.table import Table, objects_per_event
+from hepcalib.inference.handles import Handle
 from hepcalib.inference.prediction import placed, predict
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hepcalib.bundles import Bundle
-    from hepcalib.inference.handles import Handle
 
-__all__ = ["DecorrelatedTagger", "Tagger", "decorrelator_text", "old_score", "tag"]
+    Floats = NDArray[np.float64]
+
+__all__ = ["DecorrelatedTagger", "Tagger", "decorrelator_text", "old_score", "tag", "tag_each"]
 
 VERSION = 1
 
@@ -87,18 +89,72 @@ def tag(tagger: Tagger, columns: Any, *, device: str = "auto", where: str = "") 
         DataError: if a column is missing, an input or a result is not finite.
         ConfigError: if the model is no tagger.
     """
+    return tag_each({"tagger": tagger}, columns, device=device, where=where)["tagger"]
+
+
+def tag_each(
+    taggers: Mapping[str, Tagger], columns: Any, *, device: str = "auto", where: str = ""
+) -> dict[str, ak.Array]:
+    """Return the scores of jets from several taggers; a model that some of them share runs once.
+
+    That is so for the models that are given as handles.
+
+    Args:
+        taggers: Taggers by name, as for `tag`.
+        columns: Standard columns of jets (GeV, mm, ns), one per row or `events * var * {...}`.
+        device: "auto" (a GPU where there is one), "cpu" or "cuda".
+        where: What the columns are, such as file and entries; begins the message of an error.
+
+    Returns:
+        The record array of each tagger, as from `tag`.
+
+    Raises:
+        BundleError: if bundle or decorrelator cannot be read, or were replaced.
+        DataError: if a column is missing, an input or a result is not finite.
+        ConfigError: if a model is no tagger.
+    """
+    models: dict[Handle, ak.Array] = {}
+
+    def of_model(model: Bundle | Handle | Path | str) -> ak.Array:
+        if not isinstance(model, Handle):
+            return _of_model(model, columns, device=device, where=where)
+        if model not in models:
+            models[model] = _of_model(model, columns, device=device, where=where)
+        return models[model]
+
+    answers = {}
+    for name, tagger in taggers.items():
+        if isinstance(tagger, DecorrelatedTagger):
+            old = None if tagger.tagger is None else of_model(tagger.tagger)
+            answers[name] = _decorrelated(tagger, columns, old, where=where)
+        else:
+            answers[name] = of_model(tagger)
+    return answers
+
+
+def _of_model(
+    model: Bundle | Handle | Path | str, columns: Any, *, device: str, where: str
+) -> ak.Array:
+    answer = predict(model, columns, device=device, where=where)
+    if "score" not in answer.fields:
+        msg = f"{where}: the model is no tagger; needed: one that returns a score"
+        raise ConfigError(msg)
+    return answer[["score", "score_stat", "in_range"]]
+
+
+def _decorrelated(
+    tagger: DecorrelatedTagger, columns: Any, answer: ak.Array | None, *, where: str
+) -> ak.Array:
+    """Return what a decorrelator makes of the answer of its model, or of its column."""
     import awkward as ak
 
-    if not isinstance(tagger, DecorrelatedTagger):
-        answer = predict(tagger, columns, device=device, where=where)
-        if "score" not in answer.fields:
-            msg = f"{where}: the model is no tagger; needed: one that returns a score"
-            raise ConfigError(msg)
-        return answer[["score", "score_stat", "in_range"]]
     decorrelator = resident_decorrelator(tagger.path, tagger.sha256)
     counts = objects_per_event(columns)
-    flat = columns if counts is None else ak.flatten(columns, axis=1)
-    score, spread, in_range = old_score(tagger, flat, device=device, where=where)
+    flat, old = (
+        part if counts is None or part is None else ak.flatten(part, axis=1)
+        for part in (columns, answer)
+    )
+    score, spread, in_range = _floats(old) if old is not None else _column(tagger, flat, where)
     with placed(where):
         table = Table(flat)
         nuisances = {name: table[name] for name in decorrelator.variables}
@@ -117,15 +173,24 @@ def tag(tagger: Tagger, columns: Any, *, device: str = "auto", where: str = "") 
 
 def old_score(
     tagger: DecorrelatedTagger, jets: Any, *, device: str = "auto", where: str = ""
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Return score, spread and validity before the decorrelation, one jet per row, (rows,) each."""
-    if tagger.tagger is not None:
-        answer = tag(tagger.tagger, jets, device=device, where=where)
-        return (
-            np.asarray(answer["score"], dtype=np.float64),
-            np.asarray(answer["score_stat"], dtype=np.float64),
-            np.asarray(answer["in_range"], dtype=bool),
-        )
+    if tagger.tagger is None:
+        return _column(tagger, jets, where)
+    return _floats(_of_model(tagger.tagger, jets, device=device, where=where))
+
+
+def _floats(answer: ak.Array) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    return (
+        np.asarray(answer["score"], dtype=np.float64),
+        np.asarray(answer["score_stat"], dtype=np.float64),
+        np.asarray(answer["in_range"], dtype=bool),
+    )
+
+
+def _column(
+    tagger: DecorrelatedTagger, jets: Any, where: str
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     with placed(where):
         values = Table(jets)[tagger.column]
         bad = ~np.isfinite(values)
