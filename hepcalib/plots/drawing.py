@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from numpy.typing import NDArray
 
     from hepcalib.metrics.counts import Floats
@@ -30,6 +31,7 @@ __all__ = [
     "legend_or_note",
     "log_x",
     "no_entries",
+    "plain_ticks",
     "points",
     "reference_line",
     "stamp",
@@ -178,13 +180,18 @@ def covered(edges: Floats, shown: Sequence[Floats]) -> tuple[float, float]:
 
 
 def log_x(axes: Axes, low: float, high: float) -> None:
-    """Make x logarithmic with plain numbers at its ticks: 1, 10, 100, or 20, 50, 100 if short."""
+    """Make x logarithmic with plain numbers at its ticks."""
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    multiples = (1.0,) if np.log10(high / low) > 2.5 else (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=multiples))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    plain_ticks(axes.xaxis, high / low)
+
+
+def plain_ticks(axis: Axis, ratio: float) -> None:
+    """Label a logarithmic axis over this ratio with 1, 10, 100, or 20, 50, 100 if it is short."""
+    multiples = (1.0,) if np.log10(ratio) > 2.0 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=multiples))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def reference_line(axes: Axes, y: float) -> None:

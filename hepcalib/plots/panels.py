@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from hepcalib.plots.drawing import log_x
+from hepcalib.plots.drawing import log_x, plain_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,10 +58,7 @@ def log_y(axes: Axes, low: float, high: float) -> None:
     """Make y logarithmic with plain numbers at its ticks."""
     axes.set_yscale("log")
     axes.set_ylim(low, high)
-    multiples = (1.0,) if np.log10(high / low) > 2.5 else (1.0, 2.0, 5.0)
-    axes.yaxis.set_major_locator(LogLocator(subs=multiples))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    plain_ticks(axes.yaxis, high / low)
 
 
 def mesh(axes: Axes, x: Floats, y: Floats, values: Floats) -> Any:
