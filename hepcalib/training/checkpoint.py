@@ -6,8 +6,8 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import time
+import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,15 +118,15 @@ class Checkpoint:
 
     def _replace(self, content: bytes) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}-", dir=self.path.parent)
+        fresh = self.path.with_name(f".{self.path.name}-{uuid.uuid4().hex}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with fresh.open("xb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(handle)
-            Path(name).replace(self.path)
+                os.fsync(file.fileno())
+            fresh.replace(self.path)
         finally:
-            Path(name).unlink(missing_ok=True)
+            fresh.unlink(missing_ok=True)
 
 
 def fingerprint(

@@ -424,6 +424,13 @@ def test_a_failed_writing_leaves_the_last_state(
     assert differing(found, fitted(case)[0]) == []
 
 
+def test_others_may_read_it_as_far_as_the_umask_allows(tmp_path: Path) -> None:
+    kept = Checkpoint(tmp_path / "training.pt", every=0.0)
+    fitted(CASES["plain"], kept)
+    (tmp_path / "plain").touch()
+    assert kept.path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_what_a_killed_writing_left_is_removed(tmp_path: Path) -> None:
     kept = Checkpoint(tmp_path / "training.pt", every=0.0)
     fitted(CASES["plain"], kept)
