@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from hepcalib.plots.drawing import canvas, no_entries, stamp
@@ -22,12 +22,14 @@ _BELOW = {
     "regulariser": ("Regulariser", "#009e73"),
     "penalty": ("Penalty", "#cc79a7"),
 }
+FAR = 5.0  # interquartile ranges above the upper quartile: no part of a fall, but a single bad step
 
 
 def history_figure(history: Sequence[Mapping[str, float]], *, label: str = "") -> Figure:
     """Draw the losses of a training, and below what was added to them where it was not zero.
 
-    What is larger in the first fifth of the epochs than in all others may lie above the axes.
+    What is larger in the first fifth of the epochs than in all others may lie above the axes, as
+    may a loss that is far above those of all other epochs.
 
     Args:
         history: Per epoch its number, train_nll, validation_nll [nat per object], regulariser
@@ -63,9 +65,12 @@ def history_figure(history: Sequence[Mapping[str, float]], *, label: str = "") -
 
 
 def _show_the_end(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
-    """Let the later epochs decide on the range of y: the first ones can be far above them."""
+    """Let the later epochs decide on the range of y, not the first ones, nor a single bad step."""
     later = history[len(history) // 5 :]
-    values = [epoch[name] for epoch in later for name in ("train_nll", "validation_nll")]
-    low, high = min(values), max(values)
-    if math.isfinite(low) and low < high < math.inf:
+    values = np.array([epoch[name] for epoch in later for name in ("train_nll", "validation_nll")])
+    if not np.isfinite(values).all():
+        return
+    first, third = np.quantile(values, (0.25, 0.75))
+    low, high = values.min(), values[values <= third + FAR * (third - first)].max()
+    if low < high:
         axes.set_ylim(low - 0.1 * (high - low), high + 0.35 * (high - low))

@@ -164,6 +164,19 @@ def test_the_later_epochs_decide_on_the_range_of_a_training() -> None:
     assert one[0] < 110.0 < one[1]
 
 
+def test_a_single_bad_step_does_not_hide_a_training() -> None:
+    nll = [*np.linspace(-1.0, -2.0, 10)]
+    history = [
+        {**EPOCH, "epoch": n, "train_nll": y, "validation_nll": y - 0.1} for n, y in enumerate(nll)
+    ]
+    expected = plots.history_figure(history).axes[0].get_ylim()
+    assert expected[1] > max(nll[2:])
+    history[8] = {**history[8], "train_nll": 1e6}
+    assert plots.history_figure(history).axes[0].get_ylim() == pytest.approx(expected, abs=0.01)
+    broad = [{**epoch, "train_nll": epoch["validation_nll"] + 2.0} for epoch in history]
+    assert plots.history_figure(broad).axes[0].get_ylim()[1] > 0.0  # one that is always above stays
+
+
 def test_saved_figures_are_sharp_enough_for_a_slide(tmp_path: Path) -> None:
     png, pdf = plots.save(plots.history_figure([]), tmp_path / "figure")
     height, width = np.asarray(plt.imread(png)).shape[:2]
