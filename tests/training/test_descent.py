@@ -7,45 +7,34 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch import nn
 
+from hepcalib.batch import Batch
 from hepcalib.models import MLP, PointHead
-from hepcalib.training import PenaltyOptions, TrainingOptions
+from hepcalib.training import Examples, PenaltyOptions, TrainingOptions
 from hepcalib.training.descent import Descent
 from hepcalib.training.objective import Objective
-from hepcalib.training.penalties import Penalty
+from hepcalib.training.penalties import Penalty, penalty
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hepcalib.training import Examples
-
 STEPS = 10
 
 
-class Learning(Penalty):
-    """A penalty with a parameter of its own."""
-
-    def __init__(self, options: PenaltyOptions) -> None:
-        super().__init__(options)
-        self.own = torch.nn.Parameter(torch.zeros(()))
-
-    def value(self, score: Tensor, examples: Examples) -> Tensor:
-        raise NotImplementedError
-
-    def cost(self, score: Tensor, examples: Examples, *, epoch: int) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
-
-    def criterion(self, nll: float, value: float, *, epoch: int) -> float:
-        raise NotImplementedError
+def tagging(rows: int = 40) -> Examples:
+    x = torch.randn(rows, 1, generator=torch.Generator().manual_seed(2))
+    target = (torch.arange(rows) % 2).float()
+    return Examples(Batch(features=x), target, nuisance=x[:, 0], background=target == 0)
 
 
-def objective(penalty: Penalty | None = None) -> Objective:
+def objective(adversary: Penalty | None = None) -> Objective:
     torch.manual_seed(1)
-    return Objective(MLP(features=1, hidden=(), head=PointHead("mse")), 100, penalty)
+    return Objective(MLP(features=1, hidden=(), head=PointHead("mse")), 100, adversary)
 
 
-def values(of: Objective) -> Tensor:
-    return torch.cat([parameter.detach().reshape(-1) for parameter in of.model.parameters()])
+def values(module: nn.Module) -> Tensor:
+    return torch.cat([parameter.detach().reshape(-1) for parameter in module.parameters()])
 
 
 def slope(of: Objective) -> Tensor:
@@ -60,28 +49,31 @@ def options(**keywords: Any) -> TrainingOptions:
 
 
 def test_a_step_is_the_rate_of_the_schedule_and_that_of_a_penalty_its_own() -> None:
-    given = PenaltyOptions(name="distance_correlation", strength=1.0, learning_rate=0.03)
-    penalty = Learning(given)
-    of = objective(penalty)
+    given = PenaltyOptions(name="adversary", strength=1.0, learning_rate=0.03)
+    adversary = penalty(given, tagging())
+    of = objective(adversary)
     descent = Descent(of, options(penalty=given), steps=STEPS)
     for step in range(STEPS):
-        before, own = values(of), penalty.own.item()
+        before, own = values(of.model), values(adversary)
         descent.step(slope(of))
         rate = 0.1 * (1 + torch.cos(torch.tensor(torch.pi * step / STEPS)).item()) / 2
-        assert (before - values(of)).tolist() == pytest.approx([rate] * len(before), abs=1e-6)
-        assert own - penalty.own.item() == pytest.approx(0.03, abs=1e-6)
+        assert (before - values(of.model)).tolist() == pytest.approx([rate] * 2, abs=1e-6)
+        assert len(own) > 2
+        assert (own - values(adversary)).tolist() == pytest.approx([0.03] * len(own), abs=1e-6)
 
 
 def test_weights_decay_and_gradients_are_clipped() -> None:
     of = objective()
-    before = values(of)
+    before = values(of.model)
     descent = Descent(of, options(weight_decay=0.5, schedule="constant"), steps=STEPS)
     descent.step(slope(of))
-    assert values(of).tolist() == pytest.approx((before * (1 - 0.1 * 0.5) - 0.1).tolist(), abs=1e-6)
+    assert values(of.model).tolist() == pytest.approx(
+        (before * (1 - 0.1 * 0.5) - 0.1).tolist(), abs=1e-6
+    )
     clipped = Descent(of, options(gradient_clip=1e-12, schedule="constant"), steps=STEPS)
-    before = values(of)
+    before = values(of.model)
     clipped.step(slope(of))  # far below the 1e-8 that Adam adds to the root of the mean square
-    assert values(of).tolist() == pytest.approx(before.tolist(), abs=1e-4)
+    assert values(of.model).tolist() == pytest.approx(before.tolist(), abs=1e-4)
 
 
 def test_it_goes_on_from_its_state() -> None:
@@ -99,5 +91,5 @@ def test_it_goes_on_from_its_state() -> None:
         (control, Descent(control, options(), steps=STEPS)),
     ):
         descent.step(slope(of))
-    assert torch.equal(values(other), values(one))
-    assert not torch.equal(values(control), values(one))
+    assert torch.equal(values(other.model), values(one.model))
+    assert not torch.equal(values(control.model), values(one.model))
