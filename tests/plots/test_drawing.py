@@ -46,16 +46,32 @@ def test_x_covers_what_is_shown() -> None:
     assert axes.get_xlim() == (10.0, 30.0)
 
 
+def labels_of_log_x(low: float, high: float) -> list[str]:
+    figure, grid = canvas()
+    log_x(grid[0, 0], low, high)
+    figure.draw_without_rendering()
+    labels = grid[0, 0].get_xticklabels()
+    return [one.get_text() for one in labels if low <= one.get_position()[0] <= high]
+
+
 @pytest.mark.parametrize(
     ("high", "expected"), [(1000.0, ["10", "20", "50"]), (100_000.0, ["10", "100", "1000"])]
 )
 def test_logarithmic_ticks_are_plain_numbers(high: float, expected: list[str]) -> None:
-    figure, grid = canvas()
-    log_x(grid[0, 0], 10.0, high)
-    figure.draw_without_rendering()
-    labels = [label.get_text() for label in grid[0, 0].get_xticklabels()]
-    inside = [text for text in labels if text and 10.0 <= float(text) <= high]
-    assert inside[:3] == expected
+    assert labels_of_log_x(10.0, high)[:3] == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "expected"),
+    [
+        (2e5, ["200000", "500000", "$10^{6}$", r"$2 \times 10^{6}$"]),
+        (2e-5, [r"$2 \times 10^{-5}$", r"$5 \times 10^{-5}$", "0.0001", "0.0002"]),
+    ],
+)
+def test_long_numbers_at_logarithmic_ticks_are_powers_of_ten(
+    low: float, expected: list[str]
+) -> None:
+    assert labels_of_log_x(0.9 * low, 12.0 * low) == expected
 
 
 @pytest.mark.parametrize(("scale", "expected"), [("linear", 199.0), ("log", 1e4)])
