@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -41,16 +41,18 @@ def matrices(
         order: How they lie in memory, item by item (C) or feature by feature (F).
 
     Returns:
-        float32 (rows, features) and (items, constituents); None for those not asked for.
+        (rows, features) and (items, constituents), None for those not asked for; float32, or
+        float64 where one of them is a component of a momentum.
 
     Raises:
         DataError: if a feature is not finite, or a constituent has pt <= 0.
     """
     objects = items = None
     if features:
-        objects = np.empty((table.rows, len(features)), np.float32, order)
+        objects = np.empty((table.rows, len(features)), _dtype(features), order)
     if constituents:
-        items = np.empty((int(table.offsets[-1]), len(constituents)), np.float32, order)
+        shape = int(table.offsets[-1]), len(constituents)
+        items = np.empty(shape, _dtype(constituents), order)
     for block in table.blocks(BLOCK):
         part = table.part(block)
         _require_sound(part, positive=items is not None)
@@ -65,7 +67,11 @@ def matrices(
     )
 
 
-def _fill(matrix: NDArray[np.float32], keys: Sequence[str], part: Table) -> None:
+def _dtype(keys: Sequence[str]) -> type[np.floating[Any]]:
+    return np.float64 if any(CATALOGUE[key].double for key in keys) else np.float32
+
+
+def _fill(matrix: NDArray[np.floating[Any]], keys: Sequence[str], part: Table) -> None:
     """Compute features into the columns of a matrix and refuse what is not finite."""
     for index, key in enumerate(keys):
         values = CATALOGUE[key].compute(part)

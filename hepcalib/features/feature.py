@@ -26,6 +26,7 @@ class Feature(NamedTuple):
     needs: tuple[str, ...]  # standard columns; those of constituents as "constituents.pt"
     compute: Callable[[Table], NDArray[np.float64]]  # (rows,), or (items,) for constituents
     transforms: tuple[Mapping[str, Any], ...] = (STANDARDISE,)
+    double: bool = False  # whether models take small differences of it, which float32 would spoil
 
 
 def log10_floored(floor: float) -> Mapping[str, Any]:

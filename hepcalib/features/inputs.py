@@ -100,7 +100,8 @@ class Inputs(nn.Module):
                 are then taken in order; units GeV, mm, ns.
 
         Returns:
-            float32 features (rows, F) and constituents (items, C); None for those not asked for.
+            Features (rows, F) and constituents (items, C), None for those not asked for; float32,
+            or float64 where components of momenta are among them.
 
         Raises:
             DataError: if a column is missing, a feature is not finite (naming the feature, the
@@ -246,6 +247,7 @@ def _quantiles(values: Tensor, levels: tuple[float, float]) -> Tensor:
 
 def _outside(values: Tensor, ranges: Tensor) -> Tensor:
     """Flag rows with a value outside the range of its column, NaN included: (rows,)."""
+    values = values.to(ranges.dtype)  # the ends of the ranges are rounded values
     outside = torch.zeros(len(values), dtype=torch.bool, device=values.device)
     for column, (low, high) in zip(values.unbind(1), ranges.unbind(0), strict=True):
         if values.is_cpu and len(values):  # a GPU would have to be waited for

@@ -119,6 +119,11 @@ def _geometric(
     return Feature(name, unit, "constituent", needs, compute, ({"name": "Identity"},))
 
 
+def _component(name: str, needs: tuple[str, ...], compute: Callable[[Table], Values]) -> Feature:
+    """Return a component of the momentum [GeV]; models make masses and angles of them."""
+    return _geometric(name, "GeV", needs, compute)._replace(double=True)
+
+
 def _flag(name: str, test: Callable[[Values], NDArray[np.bool_]]) -> Feature:
     return Feature(
         name,
@@ -188,14 +193,10 @@ CONSTITUENT_FEATURES: tuple[Feature, ...] = (
         (_PT, _PHI, "phi"),
         lambda table: wrapped(_centred(table, _delta_phi(table))),
     ),
-    _geometric("energy", "GeV", (_PT, _ETA, _MASS), _energy),
-    _geometric(
-        "px", "GeV", (_PT, _PHI, "phi"), lambda table: table[_PT] * np.cos(_delta_phi(table))
-    ),
-    _geometric(
-        "py", "GeV", (_PT, _PHI, "phi"), lambda table: table[_PT] * np.sin(_delta_phi(table))
-    ),
-    _geometric("pz", "GeV", (_PT, _ETA), lambda table: table[_PT] * np.sinh(table[_ETA])),
+    _component("energy", (_PT, _ETA, _MASS), _energy),
+    _component("px", (_PT, _PHI, "phi"), lambda table: table[_PT] * np.cos(_delta_phi(table))),
+    _component("py", (_PT, _PHI, "phi"), lambda table: table[_PT] * np.sin(_delta_phi(table))),
+    _component("pz", (_PT, _ETA), lambda table: table[_PT] * np.sinh(table[_ETA])),
     _flag("is_charged_hadron", pdg.is_charged_hadron),
     _flag("is_neutral_hadron", pdg.is_neutral_hadron),
     _flag("is_photon", pdg.is_photon),

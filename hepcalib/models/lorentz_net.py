@@ -44,7 +44,8 @@ class LorentzNet(Model):
     the constituents, which would leave rotations around the beam and boosts along it only.
 
     x and the invariants are computed in double precision whatever that of the network is: they are
-    small differences of large numbers.
+    small differences of large numbers. The momenta of a batch have to be double as well, as those
+    of `Inputs` are: rounded to single precision, their invariants change from frame to frame.
 
     With two outputs there are 223,568 parameters for one scalar and 224,072 for two. In training
     all pairs of the batch are in memory together, in a prediction messages of 2048 of them (64

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from hepcalib.exceptions import DataError, ShapeError, suggestion
+from hepcalib.exceptions import ConfigError, DataError, ShapeError, suggestion
 from hepcalib.ragged.rows import Ragged
 
 if TYPE_CHECKING:
@@ -50,8 +50,13 @@ class Lists(NamedTuple):
         return numbers
 
 
-def from_awkward(columns: ak.Array | Mapping[str, Any], names: Sequence[str]) -> Ragged:
-    """Return jagged columns as rows of float32 items with one feature per column, always a copy.
+def from_awkward(
+    columns: ak.Array | Mapping[str, Any],
+    names: Sequence[str],
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Ragged:
+    """Return jagged columns as rows of items with one feature per column, always a copy.
 
     Sliced, masked, re-indexed and virtual arrays are fine, as are integers, booleans, other float
     types and an option type under which nothing is missing.
@@ -59,19 +64,24 @@ def from_awkward(columns: ak.Array | Mapping[str, Any], names: Sequence[str]) ->
     Args:
         columns: Records ``rows * var * {names}``, or a mapping from names to jagged numbers.
         names: The columns to take; their order is that of the features.
+        dtype: float32 or float64, which the components of momenta need.
 
     Shapes:
         -> values (items, names), offsets (rows + 1,)
 
     Raises:
+        ConfigError: if the dtype is another one.
         DataError: if a column is absent, has missing values or does not hold lists of numbers.
         ShapeError: if the columns have different row lengths, or no name is given.
     """
+    if dtype not in (torch.float32, torch.float64):
+        msg = f"from_awkward: dtype is {dtype}; needed: torch.float32 or torch.float64"
+        raise ConfigError(msg)
     if not names:
         msg = "from_awkward: no names; needed: at least one column"
         raise ShapeError(msg)
     known = getattr(columns, "fields", None) or list(columns)
-    values, counts = np.empty((0, 0), np.float32), np.empty(0, np.int64)
+    values, counts = torch.empty(0, 0, dtype=dtype), np.empty(0, np.int64)
     for position, name in enumerate(names):
         if name not in known:
             msg = f"from_awkward: no column '{name}'. {suggestion(name, known)}"
@@ -79,15 +89,15 @@ def from_awkward(columns: ak.Array | Mapping[str, Any], names: Sequence[str]) ->
         found = lists(columns[name], name)
         if position == 0:
             counts = found.counts
-            values = np.empty((int(counts.sum()), len(names)), np.float32)
+            values = torch.empty(int(counts.sum()), len(names), dtype=dtype)
         elif not np.array_equal(counts, found.counts):
             msg = f"from_awkward: '{name}' and '{names[0]}' have different row lengths"
             raise ShapeError(msg)
         with np.errstate(over="ignore"):  # beyond float32: infinite, for the reader to refuse
-            values[:, position] = found.numbers()
+            values.numpy()[:, position] = found.numbers()
     offsets = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])
-    return Ragged(torch.from_numpy(values), torch.from_numpy(offsets))
+    return Ragged(values, torch.from_numpy(offsets))
 
 
 def to_awkward(ragged: Ragged, names: Sequence[str] | None = None) -> ak.Array:

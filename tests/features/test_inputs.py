@@ -52,6 +52,24 @@ def test_extract_keeps_order_and_float32(clusters: Columns) -> None:
     assert np.array_equal(features_of(batch).numpy(), expected)
 
 
+@pytest.mark.parametrize(
+    ("names", "dtype"),
+    [(["log_pt", "delta_eta"], torch.float32)]
+    + [(["log_pt", name], torch.float64) for name in ("energy", "px", "py", "pz")],
+)
+def test_components_of_momenta_are_in_double_precision(
+    jets: Any, names: list[str], dtype: torch.dtype
+) -> None:
+    keys = [f"constituent.{name}" for name in names]
+    inputs = Inputs(features=["jet.eta"], constituents=keys)
+    raw = inputs.fit(inputs.extract(jets)).extract(jets)
+    assert features_of(raw).dtype == torch.float32
+    assert constituents_of(raw).values.dtype == constituents_of(inputs(raw)).values.dtype == dtype
+    exact = CATALOGUE[keys[1]].compute(inputs.table(jets))
+    assert np.array_equal(constituents_of(raw).values[:, 1], torch.from_numpy(exact).to(dtype))
+    assert inputs.in_range(raw).all()
+
+
 def test_extract_flattens_events_of_jets(jets: Any) -> None:
     inputs = Inputs(features=JET_KEYS, constituents=CONSTITUENT_KEYS)
     events = ak.unflatten(jets, [100, 0, 299, 1])
@@ -133,8 +151,8 @@ def test_every_transformed_input_has_a_width_of_one(
     constituents = constituents_of(transformed).values[:, columns]
     clusters_ = features_of(cluster_inputs(cluster_inputs.extract(clusters)))
     for values in (features_of(transformed), constituents, clusters_):
-        assert torch.allclose(values.std(dim=0), torch.tensor(1.0), atol=0.01)
-        assert torch.allclose(values.mean(dim=0), torch.tensor(0.0), atol=1e-4)
+        assert torch.allclose(values.float().std(dim=0), torch.tensor(1.0), atol=0.01)
+        assert torch.allclose(values.float().mean(dim=0), torch.tensor(0.0), atol=1e-4)
 
 
 def test_constants_travel_with_the_state(cluster_inputs: Inputs, clusters: Columns) -> None:

@@ -199,15 +199,16 @@ def test_invariant_under_rotations_and_boosts(gamma: float, keywords: dict[str, 
         torch.testing.assert_close(model.outputs(moved), found, rtol=1e-9, atol=1e-9)
         assert found.std(0).min() > 1e-2
     single = copy.deepcopy(model).float()
-    found = single.outputs(batch.to(dtype=torch.float32))
-    # Of 0.14 GeV at 200 GeV, rounding the inputs leaves m^2 to (200 / 0.14)^2 2^-24 = 12 % of it.
-    limit = 5e-4 if gamma == 5.0 and model.constituents == 4 else 1e-4
-    for seed in range(5):
-        moved = transformed(batch, lorentz_transformation(gamma, seed)).to(dtype=torch.float32)
+    found = single.outputs(batch)
+    for seed in range(20):
+        moved = transformed(batch, lorentz_transformation(gamma, seed))
         off = (single.outputs(moved) - found).abs().amax(0)
-        assert (off / found.std(0)).max() < limit
-        own = (single.outputs(moved) - model.outputs(moved.to(dtype=torch.float64))).abs().amax(0)
-        assert (own / found.std(0)).max() < 1e-5  # of the network: all else is that of the inputs
+        assert (off / found.std(0)).max() < 1e-4
+        # In single precision 0.14 GeV at 200 GeV is known to (200 / 0.14)^2 2^-24 = 12 % of m^2,
+        # for any network; of what follows from it, this one adds little.
+        rounded = moved.to(dtype=torch.float32)
+        own = single.outputs(rounded) - model.outputs(rounded.to(dtype=torch.float64))
+        assert (own.abs().amax(0) / found.std(0)).max() < 1e-5
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hepcalib.exceptions import DataError, ShapeError
+from hepcalib.exceptions import ConfigError, DataError, ShapeError
 from hepcalib.ragged import Ragged, from_awkward, to_awkward
 from hepcalib.ragged.columns import lists
 
@@ -97,6 +97,15 @@ def test_number_types_and_byte_orders_become_float32(dtype: str) -> None:
     assert ragged.values.dtype == torch.float32
     assert ragged.values.flatten().tolist() == [0, 1, 1, 0, 1, 1]
     assert ragged.counts.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_values_are_in_the_precision_that_was_asked_for(dtype: torch.dtype) -> None:
+    exact = [1 / 3, 1e5 + 1e-6]
+    found = from_awkward({"pt": ak.Array([exact[:1], [], exact[1:]])}, ["pt"], dtype=dtype)
+    assert torch.equal(found.values, torch.tensor(exact, dtype=torch.float64).to(dtype)[:, None])
+    with pytest.raises(ConfigError, match=r"dtype is torch\.float16; needed: torch\.float32 or"):
+        from_awkward({"pt": ak.Array([exact])}, ["pt"], dtype=torch.float16)
 
 
 def test_rows_without_a_type_are_empty() -> None:
