@@ -172,7 +172,7 @@ def _scaling(folder: Path, files: list[Path], sizes: Sizes) -> list[Row]:
         "constituents in the network at a time": (scaling.network_block_task, folder, jets),
         "threads (wall time)": (scaling.thread_task, folder, jets),
         "workers, whole processor (wall time)": (
-            scaling.worker_task,
+            scaling.WorkerTask,
             folder,
             files,
             sizes.events,

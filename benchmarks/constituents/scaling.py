@@ -78,19 +78,26 @@ def thread_task(folder: Path, jets: int) -> Callable[[], dict[str, float]]:
     return lambda: _rates({name: (call, jets) for name, call in calls.items()}, time.perf_counter)
 
 
-def worker_task(
-    folder: Path, files: Sequence[Path], chunk: int, jets: int
-) -> Callable[[], dict[str, float]]:
+class WorkerTask:
     """Jets/s of the whole processor by coffea's futures executor, in wall time."""
-    pools = {n: loky.ProcessPoolExecutor(max_workers=n, env=NO_LIMIT) for n in WORKERS}
 
-    def process(workers: int) -> None:
-        executor = FuturesExecutor(workers=workers, pool=pools[workers], status=False)
-        run(Ours(folder), list(files), chunk, executor=executor)
+    def __init__(self, folder: Path, files: Sequence[Path], chunk: int, jets: int) -> None:
+        self._pools = {n: loky.ProcessPoolExecutor(max_workers=n, env=NO_LIMIT) for n in WORKERS}
+        self._folder, self._files, self._chunk, self._jets = folder, list(files), chunk, jets
 
-    return lambda: _rates(
-        {str(n): (functools.partial(process, n), jets) for n in WORKERS}, time.perf_counter
-    )
+    def __call__(self) -> dict[str, float]:
+        """Return the rate for each number of workers."""
+        calls = {str(n): (functools.partial(self._process, n), self._jets) for n in self._pools}
+        return _rates(calls, time.perf_counter)
+
+    def _process(self, workers: int) -> None:
+        executor = FuturesExecutor(workers=workers, pool=self._pools[workers], status=False)
+        run(Ours(self._folder), self._files, self._chunk, executor=executor)
+
+    def close(self) -> None:
+        """End the workers; when a process ends with them, it waits for them for ever."""
+        for pool in self._pools.values():
+            pool.shutdown()
 
 
 def memory_task(bundle_path: Path, jets: int) -> Callable[[], float]:

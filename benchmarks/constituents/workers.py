@@ -33,7 +33,8 @@ class Worker:
     """A process in which `factory(*arguments)` prepares something that is then measured.
 
     Args:
-        factory: Returns a callable; importable, since the process is a fresh one.
+        factory: Returns a callable; importable, since the process is a fresh one. Its ``close``, if
+            it has one, is called at the end.
         arguments: What it is called with.
         fresh: Whether to take a process at all; only then is the memory that of this task alone.
     """
@@ -61,10 +62,12 @@ class Worker:
         raise RuntimeError(found)
 
     def close(self) -> None:
-        """End the process, if there is one."""
-        if self._task is None:
-            self._pipe.close()
-            self._process.join()
+        """End the task, and its process if there is one."""
+        if self._task is not None:
+            _end(self._task)
+            return
+        self._pipe.close()
+        self._process.join()
 
 
 def in_turn(workers: Mapping[str, Worker], rounds: int) -> dict[str, list[Measured]]:
@@ -100,10 +103,19 @@ def _serve(pipe: Connection, factory: Factory, arguments: tuple[Any, ...]) -> No
     os.dup2(silent, 1)  # coffea draws its progress whatever it is told
     try:
         task = factory(*arguments)
-        while pipe.recv() == "run":
-            gc.collect()
-            pipe.send(measured(task))
+        try:
+            while pipe.recv() == "run":
+                gc.collect()
+                pipe.send(measured(task))
+        finally:
+            _end(task)
     except EOFError:
         return
     except Exception:  # noqa: BLE001 - whatever it is, the parent raises it
         pipe.send(f"{FAILED}: {traceback.format_exc()}")
+
+
+def _end(task: Callable[[], Any]) -> None:
+    close = getattr(task, "close", None)
+    if close is not None:
+        close()

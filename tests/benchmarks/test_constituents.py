@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import constituents_gpu
 from benchmarks.constituents import __main__ as command
-from benchmarks.constituents import measure, paths, roofline, sample, workers
+from benchmarks.constituents import measure, paths, roofline, sample, scaling, workers
 from benchmarks.constituents.report import Row
 from hepcalib import bundles, ntuples
 
@@ -111,6 +111,35 @@ def test_a_process_of_its_own() -> None:
     assert found.peak > 0.0
     with pytest.raises(RuntimeError, match="StopIteration"):
         worker()
+
+
+class Closing:
+    """A task that leaves a file when it is closed."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __call__(self) -> float:
+        return 4.0
+
+    def close(self) -> None:
+        self.file.touch()
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_task_is_closed_at_the_end(tmp_path: Path, fresh: bool) -> None:
+    worker = workers.Worker(Closing, tmp_path / "closed", fresh=fresh)
+    assert worker().result == 4.0
+    assert not (tmp_path / "closed").exists()
+    worker.close()
+    assert (tmp_path / "closed").exists()
+
+
+@pytest.mark.timeout(120)
+def test_worker_processes_end_with_what_measures_them(folder: Path) -> None:
+    worker = workers.Worker(scaling.WorkerTask, folder, [folder / "jets.root"], 10, 40)
+    assert set(worker().result) == {str(number) for number in scaling.WORKERS}
+    worker.close()
 
 
 @pytest.mark.parametrize("network", constituents_gpu.NEEDED)

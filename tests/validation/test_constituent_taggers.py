@@ -53,6 +53,12 @@ def test_order(merits: Any, record_property: Record, better: str, other: str) ->
     assert difference > -2 * error
 
 
+def test_the_other_way_round_is_refused(merits: Any) -> None:
+    """Two taggers whose difference is large cannot be swapped unseen."""
+    with pytest.raises(AssertionError):
+        test_order(merits, lambda _name, _value: None, "EFN", "PFN")
+
+
 def test_no_jet_is_lost(finished: Any) -> None:
     for name, dataset in finished.ledger["datasets"].items():
         events = dataset["events"]
