@@ -6,10 +6,11 @@ The same synthetic jets (45 constituents in the mean, 200 at most), the same wei
 run for all: `hepcalib.inference.predict`, coffea's `torch_wrapper` on jets padded to 128, torch on
 jets padded by hand, and a lean loop over packed constituents, each in a coffea processor that
 reads, computes features, scores and fills. Everything that is compared is measured in turn, round
-after round, each in its own process on one thread, and its best round counts. Speeds are in CPU
-time, which other programs disturb least, those of threads and workers in wall time; the peak memory
-is the highest resident size of the process. The roofline is the FLOPs of the layers at the best
-rate that any float32 matrix product reached on one thread in the same run.
+after round, each in its own process on one thread, and its best round counts; what is compared with
+the roofline has four times as many rounds, since it is short. Speeds are in CPU time, which other
+programs disturb least, those of threads and workers in wall time; the peak memory is the highest
+resident size of the process. The roofline is the FLOPs of the layers at the best rate that any
+float32 matrix product reached on one thread in the same run.
 """
 
 from __future__ import annotations

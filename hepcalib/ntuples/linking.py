@@ -104,8 +104,10 @@ def _unique(
     candidates: int,
     place: Place,
 ) -> None:
+    if np.bincount(target, minlength=1).max() <= 1:  # most jets share none with another one
+        return
     pair = row * max(candidates, 1) + target
-    if (np.diff(pair) > 0).all():  # as most files have them
+    if (np.diff(pair) > 0).all():
         return
     order = np.argsort(pair, kind="stable")
     twice = np.flatnonzero(np.diff(pair[order]) == 0)
