@@ -173,6 +173,6 @@ def test_a_safe_score_stays_when_constituents_are_split_or_emitted(
     safe, other = (
         saved(tmp_path / type(model).__name__, model, list(EFN.leading)) for model in (efn, pfn)
     )
-    # Jets of random weights differ little from each other: rounding is larger in units of that.
+    # Scores from random weights differ little between jets: rounding is large in units of that.
     assert change(safe, splittings(), dtype) < 1e-4
     assert all(change(other, [jets], dtype) > 0.1 for jets in splittings())
