@@ -13,6 +13,7 @@ from coffea.processor import ProcessorABC
 from hepcalib.config.scans import scan_models
 from hepcalib.exceptions import HepcalibError, suggestion
 from hepcalib.inference import Handle
+from hepcalib.run.surveying import Learner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -169,6 +170,21 @@ class Joined(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
     ) -> None:
         self.analyses = dict(analyses)
         self.datasets = {name: tuple(used) for name, used in datasets.items()}
+
+    def pilot(self) -> Joined | None:
+        """Return the processor of a survey, of those analyses that need one."""
+        found = {n: p.pilot() for n, p in self.analyses.items() if isinstance(p, Learner)}
+        pilots = {name: pilot for name, pilot in found.items() if pilot is not None}
+        return Joined(pilots, datasets=self.datasets) if pilots else None
+
+    def informed(self, output: Mapping[str, Any]) -> Joined:
+        """Return the processor whose analyses know what a survey gave."""
+        changed = dict(self.analyses)
+        for name, processor in self.analyses.items():
+            own = histograms_of(output, name)
+            if own and isinstance(processor, Learner):
+                changed[name] = processor.informed(own)
+        return Joined(changed, datasets=self.datasets)
 
     def process(self, events: ak.Array) -> dict[str, Hist[Any]]:
         """Return the histograms of every analysis that uses the dataset of these events."""
