@@ -62,7 +62,7 @@ class DecorrelationComparison(Ranked):
     """
 
     kind = "tagger"  # of the models that it takes
-    bins = 500
+    bins = (1000, 500)  # for all jets, and for those of the slices
 
     def __init__(
         self,
@@ -109,15 +109,15 @@ class DecorrelationComparison(Ranked):
         )
         return self.collected(rows)
 
-    def counted(self, rows: hists.ScoreRows, ranks: hists.Ranks) -> Filled:
+    def counted(self, rows: hists.ScoreRows, *ranks: hists.Ranks) -> Filled:
         """Return the histograms of rows; recorded data have no mu."""
-        filled = {f"score_{v}": hists.counted_scores(rows, v, ranks=ranks) for v in PROFILES}
+        filled = {f"score_{v}": hists.counted_scores(rows, v, ranks=ranks[0]) for v in PROFILES}
         for variable, at in self.slices.items():
             for key, count in (
                 ("slices", hists.counted_scores),
                 ("sculpting", hists.counted_sculpting),
             ):
-                filled[f"{key}_{variable}"] = count(rows, variable, ranks=ranks, edges=at)
+                filled[f"{key}_{variable}"] = count(rows, variable, ranks=ranks[1], edges=at)
         return filled
 
     @staticmethod

@@ -108,9 +108,9 @@ class JetTagging(Ranked):
         )
         return {"score": hists.counted_scores(rows, "pt"), **self.collected(rows)}
 
-    def counted(self, rows: hists.ScoreRows, ranks: hists.Ranks) -> dict[str, Hist[Any]]:
+    def counted(self, rows: hists.ScoreRows, *ranks: hists.Ranks) -> dict[str, Hist[Any]]:
         """Return the histograms of rows; recorded data have no mu."""
-        return {f"score_{v}": hists.counted_scores(rows, v, ranks=ranks) for v in VARIABLES}
+        return {f"score_{v}": hists.counted_scores(rows, v, ranks=ranks[0]) for v in VARIABLES}
 
     @staticmethod
     def study(histograms: Mapping[str, Hist[Any]]) -> Study:

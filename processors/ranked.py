@@ -26,9 +26,9 @@ class Ranked(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
     first, so that each chunk gives histograms.
     """
 
-    bins = 1000  # of the ranks
+    bins: tuple[int, ...] = (2000,)  # of the ranks, each for some of the histograms
     columns: str | None = None  # folder of the per-object output
-    ranks: Ranks | None = None
+    ranks: tuple[Ranks, ...] | None = None
 
     def pilot(self) -> Self:
         """Return the processor of those events that the ranks are learned from."""
@@ -39,19 +39,22 @@ class Ranked(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
     def informed(self, output: Mapping[str, Any]) -> Self:
         """Return the processor with ranks, from the output of its pilot."""
         found = copy.copy(self)
-        found.ranks = output["rows"].ranks(bins=self.bins)
+        found.ranks = self._learnt(output["rows"])
         return found
 
-    def counted(self, rows: ScoreRows, ranks: Ranks) -> dict[str, Hist[Any]]:
-        """Return the histograms of rows."""
+    def counted(self, rows: ScoreRows, *ranks: Ranks) -> dict[str, Hist[Any]]:
+        """Return the histograms of rows, in ranks with each number of bins."""
         raise NotImplementedError
 
     def collected(self, rows: ScoreRows) -> dict[str, Any]:
         """Return what a chunk gives: histograms if there are ranks, or rows."""
-        return {"rows": rows} if self.ranks is None else self.counted(rows, self.ranks)
+        return {"rows": rows} if self.ranks is None else self.counted(rows, *self.ranks)
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Hist[Any]]:
         """Return the sum, with rows counted."""
         found = dict(accumulator)
         rows = found.pop("rows", None)
-        return found if rows is None else found | self.counted(rows, rows.ranks(bins=self.bins))
+        return found if rows is None else found | self.counted(rows, *self._learnt(rows))
+
+    def _learnt(self, rows: ScoreRows) -> tuple[Ranks, ...]:
+        return tuple(rows.ranks(bins=bins) for bins in self.bins)

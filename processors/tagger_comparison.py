@@ -90,9 +90,9 @@ class TaggerComparison(Ranked):
         scores = hists.counted_scores(rows, "pt")
         return {"cost": costs, "score": scores, **self.collected(rows)}
 
-    def counted(self, rows: hists.ScoreRows, ranks: hists.Ranks) -> dict[str, Hist[Any]]:
+    def counted(self, rows: hists.ScoreRows, *ranks: hists.Ranks) -> dict[str, Hist[Any]]:
         """Return the histograms of rows."""
-        return {"score_pt": hists.counted_scores(rows, "pt", ranks=ranks)}
+        return {"score_pt": hists.counted_scores(rows, "pt", ranks=ranks[0])}
 
     def _score(
         self, costs: Hist[Any], name: str, tagger: Tagger, jets: ak.Array, where: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,8 +27,8 @@ __all__ = ["Ranks", "learn_ranks"]
 _TAIL = 0.2  # share of a class, of the highest scores, in bins of equal ratio
 _SMALLEST = 1e-4  # share of a class above its last edge
 _USUAL = (0.5, 0.3, 0.1, 0.05, 0.02, 0.01)  # efficiencies of cuts
-_FEWEST = 240  # bins, for three classes
-_NEAR = (0.001, 0.002, 0.004, 0.006)  # how far the first two are missed by ranks of 20,000 jets
+_FEWEST = 130  # bins for each class
+_NEAR = 0.02  # about the first two: how far a part of the jets may miss them
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,20 +81,21 @@ def learn_ranks(
     Args:
         scores: Tagger -> scores of a sample (rows,).
         label: The class of each row (rows,), in any code.
-        weight: Event weights (rows,); their absolute values count.
-        bins: Number of bins, at least 240.
+        weight: Event weights (rows,), of either sign.
+        bins: Number of bins, at least 130 for each class.
 
     Raises:
         ConfigError: if there are too few bins.
         DataError: if a score is NaN.
         ShapeError: if the lengths differ.
     """
-    if bins < _FEWEST:
-        msg = f"ranks: {bins} bins; needed: at least {_FEWEST}"
-        raise ConfigError(msg)
     labels = np.asarray(label)
-    weights = np.abs(np.ones(labels.shape) if weight is None else np.asarray(weight, np.float64))
+    weights = np.ones(labels.shape) if weight is None else np.asarray(weight, dtype=np.float64)
     classes = [labels == one for one in np.unique(labels)]
+    least = _FEWEST * max(len(classes), 1)
+    if bins < least:
+        msg = f"ranks: {bins} bins for {len(classes)} classes; needed: at least {least}"
+        raise ConfigError(msg)
     edges = {}
     for tagger, given in scores.items():
         score = np.asarray(given, dtype=np.float64)
@@ -103,65 +104,70 @@ def learn_ranks(
             msg = f"ranks of tagger {tagger!r}: {shapes}; needed: as many of each"
             raise ShapeError(msg)
         _refuse_nan(tagger, score)
-        share = bins // max(len(classes), 1)
-        found = [_edges(score[rows], weights[rows], share) for rows in classes]
-        edges[tagger] = _few(score, found, bins)
+        share, different = bins // max(len(classes), 1), np.unique(score)
+        found = [_edges(score[rows], weights[rows], different, share) for rows in classes]
+        few = different.size < bins
+        edges[tagger] = different if few else np.unique(np.concatenate(found))
     return Ranks(bins, edges)
 
 
-def _few(score: Floats, found: list[Floats], bins: int) -> Floats:
-    """Return the edges of all classes; of few different scores, each is one."""
-    different = np.unique(score)
-    if different.size < bins:
-        return different
-    return np.unique(np.concatenate(found))
+def _edges(score: Floats, weight: Floats, different: Floats, bins: int) -> Floats:
+    """Return edges of one class, fewer than bins, of which a cut on it can be one.
 
-
-def _edges(score: Floats, weight: Floats, bins: int) -> Floats:
-    """Return the scores below which shares of the weights are, (fewer than bins,)."""
-    order = np.argsort(score, kind="stable")
-    values, sums = score[order], np.cumsum(weight[order])
+    Args:
+        score: Scores of the class (rows,).
+        weight: Their weights (rows,).
+        different: The different scores of all classes, ascending.
+        bins: Number of bins of the class.
+    """
+    order = np.argsort(-score, kind="stable")
+    values, parts = score[order], weight[order]
+    if parts.sum() <= 0.0:
+        parts = np.abs(parts)
+    sums = np.maximum.accumulate(np.cumsum(parts))
     if not sums.size or sums[-1] <= 0.0:
         return values[:0]
+    # Rounding must not put a whole level into the bin below.
     levels = _levels(bins)
-    # Rounding must not put a whole level into the bin above.
-    at = np.searchsorted(sums, levels * sums[-1] * (1.0 - 1e-12), side="left") + 1
-    below = values[np.minimum(at, values.size - 1)]
-    starts = np.searchsorted(values, below, side="left")
-    ends = np.searchsorted(values, below, side="right")
-    shared = sums[ends - 1] - np.where(starts > 0, sums[starts - 1], 0.0)
-    alone = (shared >= 2.0 / _even(bins) * sums[-1]) & (ends < values.size)
-    return np.unique(np.concatenate([below, values[ends[alone]]]))
+    last = np.searchsorted(sums, levels * parts.sum() * (1.0 - 1e-12), side="left")
+    lowest = values[np.minimum(last, values.size - 1)]
+    starts, ends = (np.searchsorted(-values, -lowest, side=side) for side in ("left", "right"))
+    large = _between(parts, starts, ends) >= 2.0 / _even(bins) * np.abs(parts).sum()
+    alone = large | np.isin(levels, _USUAL)
+    at = np.searchsorted(different, lowest)
+    below = np.searchsorted(different, values[np.minimum(ends, values.size - 1)])
+    # Scores of other classes lie between two of this one: half of them belong to each bin.
+    gap = np.maximum(at - below - 1, 0)
+    middle = at - (gap + at % 2) // 2
+    both = np.concatenate([at[alone], np.minimum(at[alone] + 1, different.size - 1)])
+    return different[np.unique(np.concatenate([middle[~alone], both]))]
+
+
+def _between(parts: Floats, starts: Any, ends: Any) -> Floats:
+    """Return the absolute weights in [start, end)."""
+    sums = np.concatenate([[0.0], np.cumsum(np.abs(parts))])
+    return np.asarray(sums[ends] - sums[starts])
 
 
 def _levels(bins: int) -> Floats:
-    """Return shares of a class in (0, 1) below the edges, fewer than `bins`.
+    """Return shares in (0, 1) of a class at and above its edges, fewer than `bins`.
 
-    The shares above are even steps down to 20 %, then of equal ratio; the usual working points are
-    among them, and more of them near the first two. What passes a cut is then resolved to the same
-    part of itself wherever the cut is.
+    They are even steps down to 20 %, then of equal ratio, so that what passes a cut is resolved to
+    the same part of itself wherever the cut is. The usual working points are among them. A quarter
+    is close to the first two, which ranks of a part of the jets miss by their own errors.
     """
-    even = _even(bins)
+    even, near = _even(bins), np.linspace(-1.0, 1.0, bins // 8)
     tail = int(np.log(_TAIL / _SMALLEST) / (5.0 / even))
-    near = np.add.outer(_USUAL[:2], [*_NEAR, *(-one for one in _NEAR)]).ravel()
-    above = np.concatenate(
-        [
-            np.arange(1, even) / even,
-            np.geomspace(_TAIL, _SMALLEST, tail + 1)[1:],
-            near,
-            _USUAL,
-        ]
-    )
-    even_in_tail = np.zeros(above.size, dtype=bool)
-    even_in_tail[: even - 1] = above[: even - 1] < _TAIL
-    return 1.0 - np.unique(above[~even_in_tail])
+    steps = np.arange(1, even) / even
+    ratios = np.geomspace(_TAIL, _SMALLEST, tail + 1)
+    close = np.add.outer(_USUAL[:2], _NEAR * near * np.abs(near)).ravel()
+    return np.unique(np.concatenate([steps[steps > _TAIL], ratios, close, _USUAL]))
 
 
 def _even(bins: int) -> int:
     """Return how many even steps from 0 to 1 leave room for the others."""
-    others = len(_USUAL) + 2 * len(_NEAR) * 2
     share = (1.0 - _TAIL) + np.log(_TAIL / _SMALLEST) / 5.0
-    return max(int((bins - others) / share), 20)
+    return max(int((bins - 2 * (bins // 8) - 2 * len(_USUAL)) / share), 10)
 
 
 def _refuse_nan(tagger: str, score: Floats) -> None:

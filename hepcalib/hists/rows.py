@@ -55,7 +55,7 @@ class ScoreRows:
         """Return the scores of one tagger for all rows."""
         return self.column(_SCORE + tagger)
 
-    def ranks(self, *, bins: int = 1000) -> Ranks:
+    def ranks(self, *, bins: int) -> Ranks:
         """Return bins in the ranks of these scores."""
         scores = {tagger: self.score(tagger) for tagger in self.taggers}
         label, weight = self.column("label"), self.column("weight")
