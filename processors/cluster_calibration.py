@@ -14,7 +14,14 @@ from hepcalib.training.devices import DEVICES
 from processors.clusters import BEST, EM, LCW, fill_spectra, given_energies, is_measurable
 from processors.columns import floats, in_place, save_columns
 from processors.options import choice
-from processors.responses import fill_pulls, fill_responses, response_study
+from processors.responses import (
+    coverage_study,
+    covered,
+    fill_coverages,
+    fill_pulls,
+    fill_responses,
+    response_study,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +37,7 @@ __all__ = ["ClusterCalibration"]
 
 SCALES = (EM, LCW, "Calibrated", BEST)
 VARIABLES = ("true_energy", "calibrated_energy", "mu", "n_pv", "rapidity")
+COVERED = ("calibrated_energy", "rapidity", "mu")
 
 
 class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
@@ -89,6 +97,12 @@ class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyp
                 energies, truth, variables, scales=SCALES, weight=weight, quantity="energy"
             ),
             **fill_pulls(answer, target, weight=weight),
+            **fill_coverages(
+                {name: variables[name] for name in COVERED},
+                response=energies[EM] / truth,
+                answer=answer,
+                weight=weight,
+            ),
             "spectrum": fill_spectra({"True": truth, **energies}, weight),
             "uncertainty_rapidity": _uncertainty_rapidity(clusters, answer, weight),
         }
@@ -102,7 +116,9 @@ class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyp
         """Return linearity, resolution, pulls and uncertainty spectrum, with their figures."""
         found, figures = response_study(histograms, VARIABLES)
         found["pulls"] = metrics.pulls(histograms["pull"])
-        found["coverage"] = metrics.coverage(histograms["pull"])
+        found["pull_fractions"] = metrics.pull_fractions(histograms["pull"])
+        coverages, drawn = coverage_study(histograms, COVERED)
+        found, figures = found | coverages, figures | drawn
         found["uncertainty"] = metrics.uncertainty_spectrum(histograms["uncertainty"])
         spectra = metrics.spectra(histograms["spectrum"], reference="True")
         present = {scale: s for scale, s in spectra.items() if np.any(s.density > 0)}
@@ -147,8 +163,9 @@ def _summary(found: Mapping[str, Any]) -> dict[str, str]:
     }
     worst = {s: np.nanmax(np.abs(x.linearity)) for s, x in linearity.items()}
     lines |= {f"largest non-linearity, {scale}": f"{value:.3f}" for scale, value in worst.items()}
-    total = found["pulls"]["total"]
+    total = found["pulls"]["pull"]
     lines["width of the pulls"] = f"{total.width:.3f} +- {total.width_error:.3f}"
+    lines["coverage of the 68.3 % interval"] = covered(found, "mu")
     maxima = found["uncertainty"]["total"].peaks
     lines["maxima of the uncertainty spectrum"] = ", ".join(f"{peak:.2f}" for peak in maxima)
     return lines

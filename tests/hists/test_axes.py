@@ -70,10 +70,12 @@ def test_categories_must_be_some_and_different(names: list[str]) -> None:
 
 
 def test_an_unknown_category_is_refused() -> None:
-    pull = hists.pull()
+    pull, spread = hists.pull(), hists.uncertainty()
     with pytest.raises(DataError, match=r"'kind' has no category 'totl'.*Did you mean 'total'"):
+        hists.fill_uncertainty(spread, kind="totl", uncertainty=[0.0])
+    with pytest.raises(DataError, match=r"is called 'totl'\..*Did you mean 'total'"):
         hists.fill_pull(pull, kind="totl", pull=[0.0])
-    assert pull.values(flow=True).sum() == 0.0
+    assert pull.values(flow=True).sum() == spread.values(flow=True).sum() == 0.0
 
 
 @pytest.mark.parametrize(
