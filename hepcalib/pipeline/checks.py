@@ -21,7 +21,8 @@ from hepcalib.models import (
 from hepcalib.ntuples import LAYOUTS
 from hepcalib.ntuples.columns import STANDARD
 from hepcalib.ntuples.quantities import QUANTITIES
-from hepcalib.pipeline.analyses import check_arguments, models_of, outline, processor_class
+from hepcalib.pipeline.analyses import models_of, outline, processor_class
+from hepcalib.pipeline.arguments import check_arguments
 from hepcalib.pipeline.inputs import dataset_files, dataset_layout
 from hepcalib.pipeline.learnable import unfitted_inputs
 from hepcalib.pipeline.scope import warn_of_scope

@@ -112,7 +112,8 @@ def written(folder: Path, *changes: tuple[str, Any]) -> Path:
         (
             "analyses.study.options.weights",
             "nnone",
-            "analyses.study.options: weights: unknown value 'nnone'. Known: event, none. Did you ",
+            "analyses.study.options.weights: 'nnone' where Literal['event', 'none'] is needed: "
+            "unknown value. Known: event, none. Did you mean 'none'?",
         ),
         ("analyses.tagging.options.pt_range", [700, 200], "pt_range is [700, 200]; needed: a low"),
         ("analyses.tagging.options.mass", "softdrop", "mass: unknown value 'softdrop'. Known: ma"),
