@@ -45,9 +45,7 @@ class Planing(BaseModel, extra="forbid", frozen=True):
     Each variable has its bin edges, or a number of bins; the spectrum is `flat` or that of a class.
     """
 
-    variables: Annotated[
-        dict[str, Count | tuple[Real, ...]], Field(min_length=1, max_length=2)
-    ]
+    variables: Annotated[dict[str, Count | tuple[Real, ...]], Field(min_length=1, max_length=2)]
     reference: Literal["flat", "signal", "background"] = "flat"
 
 

@@ -10,7 +10,6 @@ import re
 import stat
 import unicodedata
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import yaml
@@ -19,6 +18,7 @@ from hepcalib.exceptions import ConfigError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 __all__ = ["Document", "Key", "complaint", "read_document"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hepcalib.config.documents import Document, complaint, read_document
@@ -11,6 +10,7 @@ from hepcalib.exceptions import ConfigError, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from hepcalib.config.documents import Key
 
