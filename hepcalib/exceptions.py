@@ -18,6 +18,7 @@ __all__ = [
     "ScopeWarning",
     "ShapeError",
     "TrainingError",
+    "one_line",
     "suggestion",
 ]
 
@@ -64,3 +65,13 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
     return f"Known: {', '.join(names)}.{hint}"
+
+
+def one_line(text: str, *, longest: int = 600) -> str:
+    """Return a message as one printable line, shortened in its middle if it is longer."""
+    line = " ".join(text.split())
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line[: 50 * longest])
+    if len(line) <= longest:
+        return line
+    half = (longest - 5) // 2
+    return f"{line[:half]} ... {line[-half:]}"

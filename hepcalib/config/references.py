@@ -10,7 +10,8 @@ from hepcalib.exceptions import suggestion
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hepcalib.config.loading import Key, Loaded
+    from hepcalib.config.documents import Key
+    from hepcalib.config.loading import Loaded
 
 __all__ = ["check_references"]
 

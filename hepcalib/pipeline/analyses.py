@@ -12,7 +12,7 @@ from coffea.processor import ProcessorABC
 
 from hepcalib.config.scans import scan_models
 from hepcalib.exceptions import HepcalibError, suggestion
-from hepcalib.inference import Handle
+from hepcalib.inference import DecorrelatedTagger, Handle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,16 +21,15 @@ if TYPE_CHECKING:
     from hist import Hist
 
     from hepcalib.config import Loaded
-    from hepcalib.inference import DecorrelatedTagger
 
 __all__ = [
     "Joined",
     "build",
-    "check_arguments",
     "histograms_of",
     "models_of",
     "outline",
     "processor_class",
+    "stand_ins",
     "writes_columns",
 ]
 
@@ -49,6 +48,9 @@ def processor_class(loaded: Loaded, name: str) -> type[ProcessorABC]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise loaded.error(key, f"no module '{module_name}': {error}") from error
+    except (Exception, SystemExit) as error:  # any code may stand in it
+        msg = f"'{module_name}' cannot be imported: {type(error).__name__}: {error}"
+        raise loaded.error(key, msg) from error
     found = getattr(module, class_name, None)
     if not (inspect.isclass(found) and issubclass(found, ProcessorABC)):
         known = [
@@ -62,27 +64,12 @@ def processor_class(loaded: Loaded, name: str) -> type[ProcessorABC]:
     return processor
 
 
-def check_arguments(loaded: Loaded, name: str) -> None:
-    """Refuse models and options that the processor's constructor does not know, or misses."""
-    analysis = loaded.config.analyses[name]
-    parameters = inspect.signature(processor_class(loaded, name)).parameters
-    given = {
-        **dict.fromkeys(analysis.models, "models"),
-        **dict.fromkeys(analysis.options, "options"),
-    }
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    for argument, room in given.items():
-        if argument == "columns":
-            msg = "the folder of the columns follows from the output directory; leave it out"
-            raise loaded.error(("analyses", name, room, argument), msg)
-        if argument not in parameters:
-            msg = f"{analysis.processor} takes no '{argument}'. {suggestion(argument, parameters)}"
-            raise loaded.error(("analyses", name, room, argument), msg)
-    missing = [p for p, v in parameters.items() if v.default is v.empty and p not in given]
-    if missing:
-        msg = f"{analysis.processor} needs {', '.join(missing)} among its models or options"
-        raise loaded.error(("analyses", name), msg)
+def stand_ins(loaded: Loaded, name: str) -> dict[str, Any]:
+    """Return what the constructor gets for each role, as it is before models exist."""
+    config = loaded.config
+    models = dict[str, Handle | DecorrelatedTagger](dict.fromkeys(config.models, Handle("", "")))
+    models |= dict.fromkeys(config.decorrelators, DecorrelatedTagger("", ""))
+    return _handed(loaded, name, models, {})
 
 
 def outline(loaded: Loaded, name: str) -> ProcessorABC:
@@ -92,12 +79,13 @@ def outline(loaded: Loaded, name: str) -> ProcessorABC:
         ConfigError: if the processor refuses the value of an option.
     """
     analysis = loaded.config.analyses[name]
-    known = (*loaded.config.models, *loaded.config.decorrelators)
-    models = _handed(loaded, name, dict.fromkeys(known, Handle("", "")), {})
     try:
-        return processor_class(loaded, name)(**models, **analysis.options)
+        return processor_class(loaded, name)(**stand_ins(loaded, name), **analysis.options)
     except (HepcalibError, TypeError, ValueError) as error:
         raise loaded.error(("analyses", name, "options"), str(error)) from error
+    except Exception as error:  # the constructor may be a user's
+        msg = f"{analysis.processor} fails with {type(error).__name__}: {error}"
+        raise loaded.error(("analyses", name, "options"), msg) from error
 
 
 def writes_columns(loaded: Loaded, name: str) -> bool:

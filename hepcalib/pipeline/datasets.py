@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hepcalib.config import Loaded
     from hepcalib.config.decorrelation import Decorrelator
 
-__all__ = ["refuse_bad_files", "scan_datasets"]
+__all__ = ["needed_of", "refuse_bad_files", "scan_datasets"]
 
 
 def scan_datasets(loaded: Loaded, *, names: Iterable[str], checksum: bool) -> list[run.Dataset]:
@@ -66,7 +66,7 @@ def _scan(loaded: Loaded, name: str, *, checksum: bool) -> run.Dataset:
         name,
         files,
         layout,
-        needs=_needs(loaded, name),
+        needs=needed_of(loaded, name),
         checksum=checksum,
         sha256=sha256 if checksum else None,
         events=events,
@@ -75,7 +75,8 @@ def _scan(loaded: Loaded, name: str, *, checksum: bool) -> run.Dataset:
     )
 
 
-def _needs(loaded: Loaded, name: str) -> list[str]:
+def needed_of(loaded: Loaded, name: str) -> list[str]:
+    """Return the standard columns that analyses and fits need of a dataset."""
     config, needed = loaded.config, set[str]()
     for analysis, options in config.analyses.items():
         if name in options.datasets:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bundle_path",
+    "completed",
     "dataset_digest",
     "ensure_bundle",
     "is_up_to_date",
@@ -70,7 +71,7 @@ def network(config: ModelConfig, target: NDArray[np.float32] | None = None) -> M
     The numbers of inputs are filled in, and, for a response model, mean and standard deviation of
     the target log10 R (rows,) as shift and scale of the head.
     """
-    return models.build(_completed(config.network, config, target))
+    return models.build(completed(config.network, config, target))
 
 
 def training_options(config: ModelConfig) -> TrainingOptions:
@@ -247,12 +248,12 @@ def _limited(
     return torch.from_numpy(training), torch.from_numpy(validation)
 
 
-def _completed(
+def completed(
     spec: dict[str, Any], config: ModelConfig, target: NDArray[np.float32] | None
 ) -> dict[str, Any]:
-    """Fill in what the inputs and the target decide, at the innermost model."""
-    if "model" in spec:
-        return {**spec, "model": _completed(spec["model"], config, target)}
+    """Return a specification with what inputs and target decide, at the innermost model."""
+    if isinstance(spec.get("model"), dict):
+        return {**spec, "model": completed(spec["model"], config, target)}
     filled = {"features": len(config.inputs.features), **spec}
     if config.inputs.constituents:
         filled.setdefault("constituents", len(config.inputs.constituents))
