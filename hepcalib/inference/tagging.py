@@ -16,6 +16,7 @@ from hepcalib.exceptions import BundleError, ConfigError, DataError
 from hepcalib.features.table import Table, objects_per_event
 from hepcalib.inference.handles import Handle
 from hepcalib.inference.prediction import placed, predict
+from hepcalib.settings import own_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +93,7 @@ def tag(tagger: Tagger, columns: Any, *, device: str = "auto", where: str = "") 
     return tag_each({"tagger": tagger}, columns, device=device, where=where)["tagger"]
 
 
+@own_settings()
 def tag_each(
     taggers: Mapping[str, Tagger], columns: Any, *, device: str = "auto", where: str = ""
 ) -> dict[str, ak.Array]:
