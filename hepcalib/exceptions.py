@@ -12,6 +12,7 @@ __all__ = [
     "BundleError",
     "ConfigError",
     "DataError",
+    "DocumentError",
     "HepcalibError",
     "NtupleError",
     "RunError",
@@ -45,6 +46,14 @@ class ShapeError(HepcalibError):
 
 class BundleError(HepcalibError):
     """A model bundle that is missing, damaged or of another version."""
+
+
+class DocumentError(HepcalibError):
+    """Bytes that are not what hepcalib writes into such a file; says why, not which file."""
+
+    def __init__(self, reason: str, *, missing: bool = False) -> None:
+        super().__init__(reason)
+        self.missing = missing
 
 
 class TrainingError(HepcalibError):

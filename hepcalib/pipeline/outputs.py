@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import hepcalib
 from hepcalib import config as configuration
-from hepcalib import hists, ntuples
-from hepcalib.exceptions import RunError
+from hepcalib import documents, hists, ntuples
+from hepcalib.exceptions import DataError, DocumentError, RunError
 from hepcalib.pipeline.digests import versions
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from hepcalib.config import Config
     from hepcalib.inference import DecorrelatedTagger, Handle
     from hepcalib.run import Dataset, Ledger
+
+_LARGEST = 1 << 29  # of histograms.json [bytes]
 
 __all__ = ["claim", "read_histograms", "write_json", "write_run"]
 
@@ -87,13 +89,18 @@ def read_histograms(out: Path) -> dict[str, Hist[Any]]:
     """Return the histograms of an earlier run.
 
     Raises:
-        RunError: if the folder holds none.
+        RunError: if the folder holds none, or what it holds is damaged.
     """
     path = out / "histograms.json"
-    if not path.exists():
-        msg = f"{path}: no such file; run `hepcalib process` with the same --out first"
-        raise RunError(msg)
-    return hists.from_json(path.read_text(encoding="utf-8"))
+    try:
+        return hists.from_json(documents.content(path, limit=_LARGEST).decode())
+    except DocumentError as error:
+        what = "no such file" if error.missing else str(error)
+        msg = f"{path}: {what}; run `hepcalib process` with the same --out first"
+        raise RunError(msg) from error
+    except (DataError, UnicodeDecodeError) as error:
+        msg = f"{path}: {error}; it is damaged: run `hepcalib process` again"
+        raise RunError(msg) from error
 
 
 def write_json(path: Path, value: Any) -> None:

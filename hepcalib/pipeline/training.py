@@ -25,6 +25,7 @@ from hepcalib.pipeline.learnable import (
 )
 from hepcalib.pipeline.samples import sample_digest
 from hepcalib.run import scan_dataset
+from hepcalib.settings import own_settings, seeded
 from hepcalib.training import Checkpoint, Examples, PenaltyOptions, TrainingOptions, train
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ _ROOMS = (
 _OF_THE_SAMPLE = {"validation_fraction", "examples", "part", "parts"}
 
 
+@own_settings()
 def network(config: ModelConfig, target: NDArray[np.float32] | None = None) -> Model:
     """Return the untrained model of a configuration.
 
@@ -190,6 +192,7 @@ class _Trained(NamedTuple):
     examples: dict[str, int]
 
 
+@own_settings()
 def _trained(
     config: ModelConfig,
     examples: Learnable,
@@ -220,8 +223,8 @@ def _trained(
         background=_tensor(examples.background),
         auxiliary=_tensor(examples.auxiliary),
     )
-    torch.manual_seed(config.training.seed)
-    model = network(config, examples.target[training_rows.numpy()])
+    with seeded(config.training.seed):
+        model = network(config, examples.target[training_rows.numpy()])
     history = train(
         model,
         everything.select(training_rows),
