@@ -18,6 +18,7 @@ PROCESSORS = PACKAGE.parent / "processors"
 # stand before the features, which are computed into them.
 ORDER = (
     "exceptions",
+    "casting",
     "samples",
     "ntuples",
     "ragged",

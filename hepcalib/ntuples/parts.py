@@ -13,7 +13,8 @@ import numpy as np
 import uproot
 
 from hepcalib.exceptions import DataError, RunError, ShapeError
-from hepcalib.ntuples.writing import replacing
+from hepcalib.ntuples.sources import first_line
+from hepcalib.ntuples.writing import is_storable, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -175,10 +176,10 @@ def _rows(arrays: Mapping[str, NDArray[Any]]) -> int:
 def _numbers(name: str, column: Any) -> NDArray[Any]:
     try:
         array = np.asarray(ak.to_numpy(column, allow_missing=False))
-    except (TypeError, ValueError) as error:
-        msg = f"column '{name}' is not one number per object: {ak.type(column)}"
+    except (RuntimeError, TypeError, ValueError) as error:
+        msg = f"column '{name}' is not one number per object: {first_line(error)}"
         raise DataError(msg) from error
-    if array.ndim != 1 or array.dtype.kind not in "biuf":
+    if array.ndim != 1 or not is_storable(array.dtype):
         msg = f"column '{name}' is {array.dtype} of shape {array.shape}; needed: (objects,) numbers"
         raise DataError(msg)
     return array.astype(array.dtype.newbyteorder("="), copy=False)

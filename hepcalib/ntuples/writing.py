@@ -13,13 +13,14 @@ import numpy as np
 import uproot
 
 from hepcalib.exceptions import DataError, ShapeError
+from hepcalib.ntuples.sources import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from hist import Hist
 
-__all__ = ["replacing", "write", "write_histograms"]
+__all__ = ["is_storable", "replacing", "write", "write_histograms"]
 
 _BASKET_ENTRIES = 100_000  # a chunk of the default size then reads each basket once
 _BASKET_BYTES = 32_000_000  # of the longest column, before compression
@@ -79,6 +80,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def is_storable(dtype: np.dtype[Any]) -> bool:
+    """Tell whether a branch can hold a type as it is."""
+    return dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize in {4, 8})
+
+
 def _zstd() -> Any:
     return uproot.ZSTD(1)
 
@@ -92,7 +98,11 @@ def _umask() -> int:
 def _checked(name: str, column: Any) -> ak.Array:
     if isinstance(column, np.ndarray):
         column = column.astype(column.dtype.newbyteorder("="), copy=False)
-    array = ak.to_packed(ak.materialize(ak.Array(column)))
+    try:
+        array = ak.to_packed(ak.materialize(ak.Array(column)))
+    except (RuntimeError, TypeError, ValueError) as error:
+        msg = f"column '{name}' holds what is no array of numbers: {first_line(error)}"
+        raise DataError(msg) from error
     layout = ak.to_layout(array)
     content = layout.content if layout.is_list else layout
     if content.is_option or layout.is_option:
@@ -102,8 +112,16 @@ def _checked(name: str, column: Any) -> ak.Array:
         array = ak.drop_none(array, axis=-1)
         layout = ak.to_layout(array)
         content = layout.content if layout.is_list else layout
-    if not content.is_numpy or content.purelist_depth != 1 or content.parameters.get("__array__"):
-        msg = f"column '{name}' is {ak.type(array)}; needed: numbers, or a list of numbers, per row"
+    if not (
+        content.is_numpy
+        and content.purelist_depth == 1
+        and not content.parameters.get("__array__")
+        and is_storable(content.data.dtype)
+    ):
+        msg = (
+            f"column '{name}' is {ak.type(array)}; needed: numbers, or a list of numbers, per row, "
+            "of up to 64 bits (32 or 64 if not whole)"
+        )
         raise DataError(msg)
     return array
 
