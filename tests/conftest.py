@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.scheduler import LoadScopeScheduling
 
-# dcor starts the threads of numba, which sets the number of those of torch with it: two threads in
-# each of two processes made large products 20 times slower on two cores.
-os.environ.setdefault("NUMBA_NUM_THREADS", "1")
-
 _GROUP = re.compile(r'^pytestmark = pytest\.mark\.xdist_group\("(\w+)"\)', re.MULTILINE)
 _DEFAULT = Path(__file__).parents[2] / "shared" / "data"
 
@@ -33,9 +29,7 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(
-    config: pytest.Config, log: Producer
-) -> LoadScopeScheduling | None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
     """Give the tests of a file, and the files of a group, to one worker: fixtures are made once.
 
     pytest-xdist hands the groups on in the names of the tests, which pytest 9.2 no longer lets it
