@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from hepcalib import __version__
-from hepcalib.exceptions import HepcalibError
+from hepcalib.exceptions import HepcalibError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,5 +177,5 @@ def _reporting(work: Callable[[], Answer]) -> Answer:
     try:
         return work()
     except HepcalibError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {one_line(str(error), longest=10_000)}", err=True)
         sys.exit(2)

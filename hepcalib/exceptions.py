@@ -68,10 +68,10 @@ class ScopeWarning(UserWarning):
     """A method is used for what it cannot do: its result would look better than it is."""
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: object, known: Iterable[object]) -> str:
     """Return the sentence that lists the known names and the nearest one to a mistyped name."""
-    names = sorted(known)
-    nearest = difflib.get_close_matches(name, names, n=1)
+    names = sorted(map(str, known))
+    nearest = difflib.get_close_matches(str(name), names, n=1)
     hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
     return f"Known: {', '.join(names)}.{hint}"
 

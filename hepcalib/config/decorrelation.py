@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from hepcalib.config.names import Name
+from hepcalib.config.names import Name, Names
 from hepcalib.config.numbers import Amount, Count, Positive, Range, Real, Whole
 
 __all__ = ["Decorrelator", "Penalty", "Planing"]
@@ -21,7 +21,7 @@ class Penalty(BaseModel, extra="forbid", frozen=True):
     """
 
     name: str
-    nuisance: str | Annotated[tuple[str, ...], Field(min_length=1)]
+    nuisance: str | Names
     strength: Positive | None = None
     at_most: Positive | None = None
     warmup_epochs: Whole = 0
@@ -59,8 +59,8 @@ class Decorrelator(BaseModel, extra="forbid", frozen=True):
 
     score: Name
     method: str
-    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
-    variables: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
+    datasets: Names
+    variables: Annotated[Names, Field(max_length=2)]
     signal_is: Literal["high", "low"] = "high"
     pt_range: Range | None = None
     mass_range: Range | None = None

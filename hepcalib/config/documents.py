@@ -55,7 +55,10 @@ def read_document(path: Path) -> Document:
     try:
         _check_size(content, path)
         node = yaml.compose(content, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
+        _refuse(f"{path}{line}", f"is no valid YAML: {error.problem or error.context}")
+    except (yaml.YAMLError, ValueError) as error:
         _refuse(str(path), f"is no valid YAML: {error}")
     if not isinstance(node, yaml.MappingNode):
         _refuse(str(path), f"holds {_kind(node)}; a configuration is a mapping of keys")
@@ -85,7 +88,7 @@ def _content(path: Path) -> str:
             _refuse(str(path), f"is larger than {MOST_BYTES >> 20} MiB; a configuration is not")
         return content.decode("utf-8-sig")
     except (OSError, ValueError) as error:  # a path with NUL is a ValueError, as wrong UTF-8 is
-        _refuse(str(path), f"cannot be read: {error}")
+        _refuse(_short(str(path)), f"cannot be read: {getattr(error, 'strerror', None) or error}")
 
 
 def _check_size(content: str, path: Path) -> None:
@@ -196,24 +199,28 @@ class _Reader:
             return float(text)
         if kind == "str":
             if any(unicodedata.category(c) in {"Cc", "Cs"} and c not in "\n\t" for c in text):
-                self._refuse(node, key, f"{text!r} has control characters")
+                self._refuse(node, key, f"{_short(repr(text))} has control characters")
             return text
         if kind is None:
             what = "a date" if node.tag == _DATE else f"of the unknown tag {node.tag}"
-            self._refuse(node, key, f"{text!r} is {what}; quote it to have a text")
+            self._refuse(node, key, f"{_short(repr(text))} is {what}; quote it to have a text")
         try:
             if not is_short:
                 msg = f"has {len(text)} characters"
                 raise ValueError(msg)  # noqa: TRY301 - as what cannot be read
             return self._scalars.construct_object(node)
         except (yaml.YAMLError, ValueError, LookupError, ArithmeticError):
-            self._refuse(node, key, f"{text!r} is no {kind}; quote it to have a text")
+            self._refuse(node, key, f"{_short(repr(text))} is no {kind}; quote it to have a text")
 
     def _place(self, node: yaml.Node) -> str:
         return f"{self.path}:{node.start_mark.line + 1}"
 
     def _refuse(self, node: yaml.Node, key: Key, message: str) -> NoReturn:
         raise ConfigError(complaint({**self.places, key: self._place(node)}, key, message))
+
+
+def _short(text: str) -> str:
+    return one_line(text, longest=300)
 
 
 def _kind(node: yaml.Node | None) -> str:

@@ -61,7 +61,7 @@ class _Files:
         other = self.read(source, before)
         known = _section(other, "models")
         if name not in known:
-            msg = f"{source} has no model '{name}'. {suggestion(name, map(str, known))}"
+            msg = f"{source} has no model '{name}'. {suggestion(name, known)}"
             raise _error(document, key, msg)
         document = _adopted(document, other, key)
         for dataset in _names(known[name], "datasets"):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Amount", "Count", "Positive", "Range", "Real", "Seed", "Whole"]
+__all__ = ["Amount", "Count", "Positive", "Processes", "Range", "Real", "Seed", "Whole"]
 
 MOST = 2**53  # what a float64, and so every reader of JSON, can count to
 
@@ -29,6 +29,7 @@ _Limit = Annotated[float, _Number]
 
 Whole = Annotated[int, _Number, Field(ge=0, le=MOST)]
 Count = Annotated[int, _Number, Field(ge=1, le=MOST)]
+Processes = Annotated[int, _Number, Field(ge=1, le=10_000)]
 Seed = Annotated[int, _Number, Field(ge=0, lt=2**63)]
 Real = Annotated[float, _Number, Field(allow_inf_nan=False)]
 Amount = Annotated[float, _Number, Field(ge=0, allow_inf_nan=False)]

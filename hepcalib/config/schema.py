@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Discriminator, Field, Tag
 
 from hepcalib.config.decorrelation import Decorrelator, Penalty, Planing
-from hepcalib.config.names import Name, PathText
-from hepcalib.config.numbers import Amount, Count, Positive, Range, Real, Seed, Whole
+from hepcalib.config.names import Name, Names, PathText
+from hepcalib.config.numbers import Amount, Count, Positive, Processes, Range, Real, Seed, Whole
 
 __all__ = [
     "Analysis",
@@ -96,7 +96,7 @@ class Training(BaseModel, extra="forbid", frozen=True):
     seed: Seed = 0
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: Count = 1
+    threads: Processes = 1
     gradient_clip: Positive | None = None
     keep: Literal["best", "last"] = "best"
     examples: Count | None = None
@@ -118,7 +118,7 @@ class ModelConfig(BaseModel, extra="forbid", frozen=True):
 
     kind: Literal["response", "tagger"]
     object: Literal["cluster", "jet"]
-    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
+    datasets: Names
     inputs: Inputs
     network: dict[str, Any]
     target: Literal["log10_response", "response", "log10_truth"] = "log10_response"
@@ -188,7 +188,7 @@ class Residual(BaseModel, extra="forbid", frozen=True):
     """
 
     model: Name
-    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
+    datasets: Names
     variables: Annotated[dict[str, tuple[Real, ...]], Field(max_length=2)] = {}
     location: Literal["mean", "median", "mode"] = "median"
     true_bins: Annotated[Count, Field(ge=2)] | tuple[Positive, ...] = 10
@@ -204,7 +204,7 @@ class Analysis(BaseModel, extra="forbid", frozen=True):
     """
 
     processor: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
-    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
+    datasets: Names
     models: dict[str, str] = {}
     options: dict[str, Any] = {}
 
@@ -213,7 +213,7 @@ class RunOptions(BaseModel, extra="forbid", frozen=True):
     """Where and how the processors run."""
 
     executor: Literal["iterative", "futures", "dask"] = "iterative"
-    workers: Count = 1
+    workers: Processes = 1
     chunk_size: Count = 100_000
     max_events: Count | None = None
     address: str | None = None

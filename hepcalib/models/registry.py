@@ -110,6 +110,6 @@ def _constructed(spec: Mapping[str, Any], place: str) -> Any:
         values[key] = _constructed(values[key], f"{place}.{key}")
     try:
         return getattr(room, spec["name"])(**values)
-    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError) as error:
         msg = f"{place}: {spec['name']} refuses {dict(spec)}: {error}"
         raise ConfigError(msg) from error

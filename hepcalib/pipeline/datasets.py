@@ -52,7 +52,7 @@ def refuse_bad_files(datasets: Iterable[run.Dataset]) -> None:
         for file in dataset.unreadable
     ]
     if bad:
-        raise NtupleError("\n".join(bad))
+        raise NtupleError("; ".join(bad))
 
 
 def _scan(loaded: Loaded, name: str, *, checksum: bool) -> run.Dataset:

@@ -8,6 +8,7 @@ import json
 import pathlib
 import sys
 import typing
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -51,6 +52,7 @@ class Parameter(NamedTuple):
         return found and f"{shown} where {self.annotation} is needed: {found}"
 
 
+@cache
 def parameter(taker: Callable[..., Any], keyword: str) -> Parameter | None:
     """Return what takes a keyword, be it what takes all others; None if nothing does."""
     every = inspect.signature(taker).parameters

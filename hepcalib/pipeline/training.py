@@ -305,7 +305,7 @@ def dataset_digest(loaded: Loaded, name: str, *, needs: Iterable[str]) -> str:
     )
     if found.unreadable:
         lines = [f"dataset '{name}': {file.reason}" for file in found.unreadable]
-        raise NtupleError("\n".join(lines))
+        raise NtupleError("; ".join(lines))
     return digest(found.layout, [file.sha256 for file in found.files])
 
 

@@ -1,18 +1,29 @@
-"""Seeded random changes to a configuration: what typing, merging and guessing do to a file."""
+"""Random changes to the shipped configurations: one line of an error, or what can be run."""
 
 from __future__ import annotations
 
 import copy
 import math
 import random
+import shutil
+from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import yaml
+from rich.console import Console
+
+from hepcalib.config import load
+from hepcalib.exceptions import HepcalibError, ScopeWarning
+from hepcalib.pipeline.stages import show_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["changed"]
+CONFIGS = sorted((Path(__file__).parents[2] / "analysis_configs").glob("*.yaml"))
+IN_THE_SUITE = 300 // len(CONFIGS) + 1  # of each configuration
+ALL = 3000
 
 # Values of every kind, of which most are wrong in most places.
 VALUES: tuple[Any, ...] = (
@@ -44,7 +55,7 @@ WORDS = (
     *("log10_truth", "response_mode", "flat_jets", "cluster_tree", "nanoaod", "pion_clusters"),
     *("processors:JetTagging", "processors:ClusterCalibration", "processors:nothing", "os:path"),
 )
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 TEXT = "\t\n :#-[]{},&*!|>'\"%@`\\\x00\x07\u2028\ufeffé"
 MOST_CHANGES = 3
 
@@ -56,7 +67,7 @@ def changed(text: str, *, seed: int) -> str:
     rng = random.Random(seed)
     if rng.random() < 0.2:
         return _other_text(text, rng)
-    document = copy.deepcopy(yaml.load(text, Loader=_LOADER))
+    document = copy.deepcopy(yaml.load(text, Loader=LOADER))
     for _ in range(rng.randint(1, MOST_CHANGES)):
         places = list(_places(document))
         if places:
@@ -188,3 +199,58 @@ CHANGES = (
     *(_other_number, _swap, _copy_over, _another_entry, _another_entry, _rename, _mistype),
     *(_extend, _shuffle, _wrap, _graft),
 )
+
+
+def judged(folder: Path, name: str, *, seed: int) -> bool:
+    """Tell whether a dry run accepts a change; what it refuses, it refuses in one line."""
+    path = folder / "changed.yaml"
+    text = (folder / name).read_text(encoding="utf-8")
+    path.write_text(changed(text, seed=seed), encoding="utf-8")
+    try:
+        loaded = load(path, variables={"HEPCALIB_DATA": str(folder)})
+        show_plan(loaded, console=Console(file=StringIO()))
+    except HepcalibError as error:
+        message = str(error)
+        assert message.isprintable(), f"{name}, seed {seed}: {message!r}"
+        assert len(message) < 2000, f"{name}, seed {seed}: {message}"
+        return False
+    return True
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the shipped configurations, in which nothing else is made."""
+    for path in CONFIGS:
+        shutil.copy(path, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tried(folder: Path, name: str, number: int) -> int:
+    """Return how many of so many changes are accepted, and see that none makes anything."""
+    before = {path.name for path in folder.iterdir()} | {"changed.yaml"}
+    accepted = sum(judged(folder, name, seed=seed) for seed in range(number))
+    assert {path.name for path in folder.iterdir()} == before
+    return accepted
+
+
+@pytest.mark.filterwarnings(f"ignore::{ScopeWarning.__module__}.ScopeWarning")
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", [path.name for path in CONFIGS])
+def test_some_changes(folder: Path, name: str) -> None:
+    assert tried(folder, name, IN_THE_SUITE) < IN_THE_SUITE
+
+
+@pytest.mark.validation
+@pytest.mark.filterwarnings(f"ignore::{ScopeWarning.__module__}.ScopeWarning")
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", [path.name for path in CONFIGS])
+def test_all_changes(folder: Path, name: str) -> None:
+    assert 0 < tried(folder, name, ALL) < ALL / 2
+
+
+def test_the_same_seed_is_the_same_change() -> None:
+    text = CONFIGS[-1].read_text(encoding="utf-8")
+    texts = [changed(text, seed=seed) for seed in range(10)]
+    assert texts == [changed(text, seed=seed) for seed in range(10)]
+    assert len(set(texts)) == 10
