@@ -18,8 +18,11 @@ PROCESSORS = PACKAGE.parent / "processors"
 # stand before the features, which are computed into them.
 ORDER = (
     "exceptions",
+    "documents",
     "samples",
     "ntuples",
+    "settings",
+    "tensors",
     "ragged",
     "batch",
     "features",
@@ -28,6 +31,7 @@ ORDER = (
     "calibration",
     "decorrelation",
     "training",
+    "weights",
     "bundles",
     "inference",
     "interpretation",
