@@ -7,34 +7,21 @@ import math
 import os
 import re
 import stat
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
-
-import safetensors.torch
-from safetensors import SafetensorError
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hepcalib.exceptions import DocumentError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
-
-__all__ = ["Tensors", "content", "parsed", "read", "tensors"]
+__all__ = ["content", "parsed", "read"]
 
 # A nested value takes up to a hundred times the memory of its text: at most so many of them.
 DEEPEST, CONTAINERS = 64, 1 << 20
 DIGITS = 20  # of a whole number: more do not fit into 64 bits
-LENGTH, HEADER = 8, 1 << 24  # of the header of a safetensors file: where its size is, and at most
 
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-
-
-class Tensors(NamedTuple):
-    """What a safetensors file holds."""
-
-    values: dict[str, Tensor]
-    notes: dict[str, str]
 
 
 def content(path: str | Path, *, limit: int) -> bytes:
@@ -96,28 +83,6 @@ def parsed(text: bytes, *, finite: bool = True) -> Any:
         msg = f"is no JSON: {error}"
         raise DocumentError(msg) from error
     return value
-
-
-def tensors(stored: bytes) -> Tensors:
-    """Return the tensors and the notes of a safetensors file.
-
-    Raises:
-        DocumentError: if the bytes are something else.
-    """
-    size = int.from_bytes(stored[:LENGTH], "little")
-    if not 0 < size <= min(HEADER, len(stored) - LENGTH):
-        msg = f"is no safetensors file: a header of {size} bytes in {len(stored)}"
-        raise DocumentError(msg)
-    header = parsed(stored[LENGTH : LENGTH + size])
-    notes = header.get("__metadata__", {}) if isinstance(header, dict) else None
-    if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
-        msg = "is no safetensors file: its header or its notes are none"
-        raise DocumentError(msg)
-    try:
-        return Tensors(safetensors.torch.load(stored), notes)
-    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        msg = f"is no safetensors file: {error}"
-        raise DocumentError(msg) from error
 
 
 def _opened(path: str, flags: int) -> int:

@@ -11,6 +11,7 @@ from torch import nn
 from hepcalib import documents, models
 from hepcalib.exceptions import DocumentError
 from hepcalib.models.outline import outline
+from hepcalib.tensors import tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +56,7 @@ def restored(spec: Mapping[str, Any], inputs: Inputs, file: Path, *, sha256: str
         )
         raise DocumentError(msg)
     try:
-        found = documents.tensors(content).values
+        found = tensors(content).values
         _compare(found, planned)
     except DocumentError as error:
         msg = f"does not hold the weights that bundle.json describes: {error}"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["outline"]
 
-# The largest model of the package takes a few thousand.
-OPERATIONS = 100_000
+# A ParticleTransformer takes 500, an ensemble of ten of them 8000.
+OPERATIONS = 30_000
 
 
 def outline(spec: Mapping[str, Any]) -> Model:

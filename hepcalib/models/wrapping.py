@@ -29,7 +29,7 @@ __all__ = [
     "require_plain",
 ]
 
-MOST_DRAWS = 10_000
+MOST_DRAWS = 4096
 MOST_NUMBERS = 1 << 28  # of all draws together: 1 GiB in single precision
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hepcalib import documents
 from hepcalib.exceptions import DocumentError
+from hepcalib.tensors import tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,17 +31,17 @@ def packed(state: Mapping[str, Mapping[str, Any]], *, of: Sequence[Any]) -> byte
         state: Tensors and plain values by part and name.
         of: What identifies the training.
     """
-    tensors: dict[str, Tensor] = {}
+    given: dict[str, Tensor] = {}
     values: Parts = {part: {} for part in state}
     for part, found in state.items():
         for name, value in found.items():
             if isinstance(value, Tensor):
                 # Copies, since a file holds no tensor twice.
-                tensors[f"{part}/{name}"] = value.detach().to("cpu", copy=True).contiguous()
+                given[f"{part}/{name}"] = value.detach().to("cpu", copy=True).contiguous()
             else:
                 values[part][name] = value
     note = json.dumps({"of": list(of), "values": values}, allow_nan=False)
-    return safetensors.torch.save(tensors, metadata={NOTE: note})
+    return safetensors.torch.save(given, metadata={NOTE: note})
 
 
 def unpacked(stored: bytes) -> tuple[list[Any], Parts]:
@@ -49,7 +50,7 @@ def unpacked(stored: bytes) -> tuple[list[Any], Parts]:
     Raises:
         DocumentError: if these bytes have not come from `packed`.
     """
-    found = documents.tensors(stored)
+    found = tensors(stored)
     note = documents.parsed(found.notes.get(NOTE, "").encode())
     of, values = (note.get(key) if isinstance(note, dict) else None for key in ("of", "values"))
     if not isinstance(of, list) or not isinstance(values, dict):
