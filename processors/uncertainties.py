@@ -10,7 +10,7 @@ from scipy.special import ndtr
 from hepcalib import hists, inference
 from hepcalib.hists.density import interval_probabilities
 from hepcalib.models import DeepEnsemble
-from processors.columns import floats
+from hepcalib.processors.columns import floats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -516,7 +516,7 @@ API: dict[str, list[str]] = {
         "TrainingOptions",
         "train",
     ],
-    "processors": [
+    "hepcalib.processors": [
         "ClusterCalibration",
         "ClusterStudy",
         "DecorrelationComparison",

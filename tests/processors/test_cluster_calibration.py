@@ -7,7 +7,7 @@ import pytest
 import uproot
 
 from hepcalib import bundles, inference, ntuples, run
-from processors import ClusterCalibration
+from hepcalib.processors import ClusterCalibration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
