@@ -47,7 +47,7 @@ ROOMS: Final = (
     "hepcalib.study",
     "hepcalib.run",
     "hepcalib.config",
-    "processors",
+    "hepcalib.processors",
 )
 """The public rooms, in the order in which data goes through them."""
 
@@ -106,7 +106,7 @@ def _signature(value: Any) -> str:
     if isinstance(definition, ast.FunctionDef):
         return _call(definition)
     for owner in value.__mro__:
-        if owner.__module__.partition(".")[0] not in {"hepcalib", "processors"}:
+        if owner.__module__.partition(".")[0] != "hepcalib":
             break
         body = _parsed(owner).body
         for statement in body:

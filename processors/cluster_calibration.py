@@ -9,12 +9,18 @@ from coffea.processor import ProcessorABC
 
 from hepcalib import calibration as truths
 from hepcalib import hists, inference, metrics, ntuples, plots
-from hepcalib.study import Study
-from hepcalib.training.devices import DEVICES
-from processors.clusters import BEST, EM, LCW, fill_spectra, given_energies, is_measurable
-from processors.columns import floats, in_place, save_columns
-from processors.options import choice
-from processors.responses import (
+from hepcalib.processors.clusters import (
+    BEST,
+    EM,
+    LCW,
+    cluster_columns,
+    fill_spectra,
+    given_energies,
+    is_measurable,
+)
+from hepcalib.processors.columns import calibrated_columns, floats, in_place, save_columns
+from hepcalib.processors.options import choice
+from hepcalib.processors.responses import (
     coverage_study,
     covered,
     fill_coverages,
@@ -22,6 +28,8 @@ from processors.responses import (
     fill_responses,
     response_study,
 )
+from hepcalib.study import Study
+from hepcalib.training.devices import DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,9 +87,9 @@ class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyp
             where=f"{ntuples.where(events)}, clusters of positive energy",
         )
         if self.columns is not None:
-            identity = {key: np.asarray(everything[key]) for key in ("run", "event", "index")}
-            own = {k: in_place(v, positive) for k, v in _columns(clusters, answer).items()}
-            save_columns(self.columns, events, identity | own)
+            own = calibrated_columns(answer, floats(clusters, "energy"), quantity="energy")
+            own = {name: in_place(values, positive) for name, values in own.items()}
+            save_columns(self.columns, events, cluster_columns(everything) | own)
         measurable = is_measurable(clusters)
         clusters, answer = clusters[measurable], answer[measurable]
         energies = given_energies(clusters)
@@ -129,17 +137,6 @@ class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyp
             histograms["uncertainty_rapidity"]
         )
         return Study(found, figures, _summary(found))
-
-
-def _columns(clusters: ak.Array, answer: ak.Array) -> dict[str, NDArray[Any]]:
-    energy = floats(clusters, "energy") / floats(answer, "response")
-    columns = {"energy_calibrated": energy}
-    for suffix in ("stat", "syst", "tot"):
-        relative = floats(answer, f"sigma_{suffix}") / floats(answer, "response")
-        columns[f"energy_sigma_{suffix}"] = energy * relative
-    columns["response"] = floats(answer, "response")
-    columns["in_range"] = np.asarray(answer["in_range"])
-    return columns
 
 
 def _uncertainty_rapidity(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hepcalib import hists, metrics, plots
+from hepcalib.processors.responses import response_study
+from hepcalib.processors.uncertainties import COVERED, key_of
 from hepcalib.study import Study
-from processors.responses import response_study
-from processors.uncertainties import COVERED, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,12 +13,10 @@ from hepcalib import calibration as truths
 from hepcalib import hists, inference, metrics, ntuples, plots
 from hepcalib.hists.axes import fill, flavour_bins, histogram
 from hepcalib.ntuples import quantities
-from hepcalib.study import Study
-from hepcalib.training.devices import DEVICES
-from processors.columns import floats, in_place, save_columns
-from processors.options import choice
-from processors.residuals import corrected
-from processors.responses import (
+from hepcalib.processors.columns import calibrated_columns, floats, in_place, save_columns
+from hepcalib.processors.options import choice
+from hepcalib.processors.residuals import corrected
+from hepcalib.processors.responses import (
     coverage_study,
     covered,
     fill_coverages,
@@ -27,6 +25,8 @@ from processors.responses import (
     response_study,
     within,
 )
+from hepcalib.study import Study
+from hepcalib.training.devices import DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,10 +102,11 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         answer = inference.predict(self.calibration, jets, device=self.device, where=where)
         scales = self._scales(jets, answer, quantity)
         if self.columns is not None:
-            identity = {k: np.asarray(everything[k]) for k in ("run", "lumi", "event", "index")}
-            own = _columns(answer, scales, quantity)
+            own = calibrated_columns(answer, scales["Raw"], quantity=quantity)
+            if "Residual" in scales:
+                own[f"{quantity}_residual"] = scales["Residual"]
             own = {name: in_place(values, positive) for name, values in own.items()}
-            save_columns(self.columns, events, identity | own)
+            save_columns(self.columns, events, _given(everything, quantity) | own)
         truth = quantities.true(jets, "jet", quantity)
         known = np.asarray(jets["matched"]) & (truth > 0)
         counts = _counts(np.asarray(everything["matched"]), in_place(known, positive))
@@ -200,15 +201,10 @@ def _counts(matched: NDArray[np.bool_], known: NDArray[np.bool_]) -> Hist[Any]:
     return counts
 
 
-def _columns(
-    answer: ak.Array, scales: Mapping[str, Floats], quantity: str
-) -> dict[str, NDArray[Any]]:
-    columns = {f"{quantity}_calibrated": scales["Calibrated"]}
-    if "Residual" in scales:
-        columns[f"{quantity}_residual"] = scales["Residual"]
-    for suffix in ("stat", "syst", "tot"):
-        relative = floats(answer, f"sigma_{suffix}") / floats(answer, "response")
-        columns[f"{quantity}_sigma_{suffix}"] = scales["Calibrated"] * relative
-    columns["response"] = floats(answer, "response")
-    columns["in_range"] = np.asarray(answer["in_range"])
-    return columns
+def _given(jets: ak.Array, quantity: str) -> dict[str, NDArray[Any]]:
+    """Return which jet each is, with its measured and its true quantity [GeV]."""
+    given = {k: np.asarray(jets[k]) for k in ("run", "lumi", "event", "index", "weight", "matched")}
+    return given | {
+        quantity: quantities.measured(jets, "jet", quantity),
+        f"true_{quantity}": quantities.true(jets, "jet", quantity),
+    }

@@ -9,10 +9,10 @@ import numpy as np
 from coffea.processor import ProcessorABC
 
 from hepcalib import hists, inference, metrics, ntuples, plots
+from hepcalib.processors.columns import floats, save_columns
+from hepcalib.processors.options import choice, interval
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
-from processors.columns import floats, save_columns
-from processors.options import choice, interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,11 +20,11 @@ from hepcalib.hists.closure import (
 from hepcalib.metrics.closure import closures, shift
 from hepcalib.metrics.reweighting import SPECTRA
 from hepcalib.plots.closure import closure_figure
+from hepcalib.processors.clusters import is_measurable
+from hepcalib.processors.columns import floats
+from hepcalib.processors.options import choice
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
-from processors.clusters import is_measurable
-from processors.columns import floats
-from processors.options import choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

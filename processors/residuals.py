@@ -9,7 +9,7 @@ import correctionlib
 import numpy as np
 
 from hepcalib.exceptions import ConfigError, DataError
-from processors.columns import floats
+from hepcalib.processors.columns import floats
 
 if TYPE_CHECKING:
     import awkward as ak

@@ -13,10 +13,10 @@ from coffea.processor import ProcessorABC
 from hepcalib import hists, inference, metrics, ntuples, plots
 from hepcalib.exceptions import ConfigError
 from hepcalib.inference import DecorrelatedTagger, Handle
+from hepcalib.processors.columns import floats
+from hepcalib.processors.options import choice, interval
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
-from processors.columns import floats
-from processors.options import choice, interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

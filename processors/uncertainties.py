@@ -10,8 +10,8 @@ from scipy.special import ndtr
 from hepcalib import hists, inference
 from hepcalib.hists.density import interval_probabilities
 from hepcalib.models import DeepEnsemble
-from processors.columns import floats
-from processors.responses import fill_coverage
+from hepcalib.processors.columns import floats
+from hepcalib.processors.responses import fill_coverage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

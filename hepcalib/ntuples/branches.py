@@ -9,8 +9,8 @@ import numpy as np
 
 from hepcalib.casting import is_number, misfit
 from hepcalib.exceptions import DataError, HepcalibError, NtupleError
-from hepcalib.ntuples.sources import first_line
 from hepcalib.ntuples.linking import starts
+from hepcalib.ntuples.sources import first_line
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray

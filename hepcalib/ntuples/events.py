@@ -9,8 +9,8 @@ from coffea.nanoevents import NanoEventsFactory
 
 from hepcalib.exceptions import NtupleError
 from hepcalib.ntuples.files import check_branches, open_tree
-from hepcalib.ntuples.sources import first_line
 from hepcalib.ntuples.registry import find_layout, schema_of
+from hepcalib.ntuples.sources import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

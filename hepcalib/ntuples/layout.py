@@ -105,8 +105,8 @@ class Layout:
         words: Columns of a CSV file that hold words, and the number that each word becomes.
 
     Raises:
-        ConfigError: if a column or unit is not a standard one, or a default, code or word stands for
-            what its column cannot hold.
+        ConfigError: if a column or unit is not a standard one, or a default, code or word stands
+            for what its column cannot hold.
     """
 
     name: str

@@ -70,7 +70,7 @@ def _within(folder: Path, parts: tuple[str, ...], above: tuple[str, ...]) -> Ite
 
 
 def _children(folder: Path, pattern: str) -> list[Path]:
-    """Return what a folder holds under names that match; one whose name has a dot first is hidden."""
+    """Return what a folder holds under names that match; a dot first in a name hides it."""
     hidden = pattern.startswith(".")
     return sorted(
         child

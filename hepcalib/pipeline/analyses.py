@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coffea.processor import ProcessorABC
 
 from hepcalib.config.scans import scan_models
-from hepcalib.exceptions import HepcalibError, suggestion
+from hepcalib.exceptions import ConfigError, HepcalibError, suggestion
 from hepcalib.inference import DecorrelatedTagger, Handle
+from hepcalib.pipeline.modules import module_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import awkward as ak
     from hist import Hist
@@ -35,22 +34,19 @@ __all__ = [
 
 
 def processor_class(loaded: Loaded, name: str) -> type[ProcessorABC]:
-    """Import the processor class of an analysis, from the installed packages or this folder.
+    """Import the processor class of an analysis, from hepcalib, installed packages or this folder.
+
+    `processors:NAME` is hepcalib's own class of that name, also where a folder `processors` is.
 
     Raises:
         ConfigError: if there is no such module or class, or it is no coffea processor.
     """
     module_name, _, class_name = loaded.config.analyses[name].processor.partition(":")
     key = ("analyses", name, "processor")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise loaded.error(key, f"no module '{module_name}': {error}") from error
-    except (Exception, SystemExit) as error:  # any code may stand in it
-        msg = f"'{module_name}' cannot be imported: {type(error).__name__}: {error}"
-        raise loaded.error(key, msg) from error
+        module = module_of(module_name, class_name)
+    except ConfigError as error:
+        raise loaded.error(key, str(error)) from error
     found = getattr(module, class_name, None)
     if not (inspect.isclass(found) and issubclass(found, ProcessorABC)):
         known = [

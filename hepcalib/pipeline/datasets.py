@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hepcalib import bundles, run
@@ -61,7 +62,7 @@ def _scan(loaded: Loaded, name: str, *, checksum: bool) -> run.Dataset:
     files = dataset_files(loaded, name)
     sha256, events, weights = dataset.sha256, dataset.events, dataset.sum_of_weights
     if dataset.sample is not None:
-        sha256, events, weights = declared(files[0])
+        sha256, events, weights = declared(Path(files[0]))
     return run.scan_dataset(
         name,
         files,

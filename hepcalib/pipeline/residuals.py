@@ -181,7 +181,7 @@ def _sample(loaded: Loaded, residual: Residual, bundle: Bundle) -> _Sample:
     )
 
 
-def _part(path: Path, layout: str, residual: Residual, bundle: Bundle) -> _Sample:
+def _part(path: Path | str, layout: str, residual: Residual, bundle: Bundle) -> _Sample:
     kind, quantity = bundle.spec.object, str(bundle.spec.quantity)
     objects = ntuples.read(path, layout, columns=sorted(_needs(residual, bundle)))
     if kind == "jet":

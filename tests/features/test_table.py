@@ -182,5 +182,5 @@ def test_lists_of_different_lengths_name_the_row() -> None:
 
 
 def test_texts_are_no_numbers() -> None:
-    with pytest.raises(DataError, match="column 'pt' is .*string; needed: one number per object"):
+    with pytest.raises(DataError, match=r"column 'pt' is .*string; needed: one number per object"):
         Table({"pt": np.array(["1.5", "2"])})["pt"]

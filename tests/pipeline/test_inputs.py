@@ -10,6 +10,7 @@ from hepcalib.pipeline.inputs import dataset_files, dataset_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from hepcalib.config import Loaded
 
     Load = Callable[..., Loaded]

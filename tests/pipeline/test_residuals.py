@@ -19,7 +19,7 @@ from hepcalib.pipeline.residuals import (
     residual_provenance,
 )
 from hepcalib.pipeline.stages import show_plan
-from processors import JetCalibration
+from hepcalib.processors import JetCalibration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,9 +10,9 @@ from hepcalib import bundles, hists, inference, metrics, ntuples, run
 from hepcalib.calibration.numerical_inversion import NumericalInversion
 from hepcalib.exceptions import ConfigError, DataError
 from hepcalib.export import inversion_json, write_corrections
-from processors import JetCalibration
-from processors.jet_calibration import OUTCOMES, SHOWN
-from processors.residuals import corrected
+from hepcalib.processors import JetCalibration
+from hepcalib.processors.jet_calibration import OUTCOMES, SHOWN
+from hepcalib.processors.residuals import corrected
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ import pytest
 from hepcalib import inference, ntuples, run
 from hepcalib.exceptions import ConfigError
 from hepcalib.hists.closure import closure, fill_closure, fill_sampled_spectrum, sampled_spectra
-from processors.prior_independence import PriorIndependence
+from hepcalib.processors.prior_independence import PriorIndependence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
