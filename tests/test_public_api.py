@@ -76,6 +76,7 @@ API: dict[str, list[str]] = {
         "DataError",
         "HepcalibError",
         "NtupleError",
+        "OutputError",
         "RunError",
         "ScopeWarning",
         "ShapeError",
