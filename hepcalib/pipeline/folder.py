@@ -81,7 +81,7 @@ class OutputFolder:
     def clear(self, wanted: Callable[[str], bool] = lambda _: True) -> None:
         """Remove what hepcalib wrote (of the wanted names), and nothing else."""
         with _saying(self.path, "cannot be emptied"):
-            for name in [n for n in sorted(self._files) if wanted(n)]:
+            for name in sorted(filter(wanted, self._files), key=_ledger_first):
                 if self._is_ours(name):
                     (self.path / name).unlink()
                 self._drop_empty(PurePosixPath(name).parent)
@@ -188,6 +188,11 @@ class OutputFolder:
                 return
             place.rmdir()
             parent = parent.parent
+
+
+def _ledger_first(name: str) -> tuple[bool, str]:
+    """Sort so that nothing that is left of a run looks complete."""
+    return name != "ledger.json", name
 
 
 def _is_unfinished(name: str, entry: os.stat_result) -> bool:

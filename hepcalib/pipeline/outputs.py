@@ -111,7 +111,7 @@ def claim(folder: OutputFolder, config: Config) -> None:
     """
     for name in _NAMES:
         folder.refuse_foreign(name)
-    folder.clear()
+    folder.clear(lambda name: name != "config.yaml")
     folder.write("config.yaml", configuration.dump(config))
 
 
