@@ -22,13 +22,28 @@ __all__ = ["main"]
 
 Answer = TypeVar("Answer")
 
-_config = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
+
+class _Path(click.Path):
+    """A path that is not empty, as that of an unset variable is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value).strip():
+            self.fail("is empty; is a variable not set?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_config = click.argument("config", type=_Path(dir_okay=False, path_type=Path))
 _out = click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Output directory [out/NAME]."
+    "--out", type=_Path(file_okay=False, path_type=Path), help="Output directory [out/NAME]."
+)
+_force = click.option(
+    "--force",
+    is_flag=True,
+    help="Use the output directory although it holds other files, which stay as they are.",
 )
 _data = click.option(
     "--data",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_Path(file_okay=False, path_type=Path),
     help="Folder that ${HEPCALIB_DATA} in file names stands for.",
 )
 _workers = click.option("--workers", type=click.IntRange(min=1), help="Processes that work.")
@@ -56,20 +71,29 @@ def main() -> None:
 @main.command()
 @_config
 @_out
+@_force
 @_data
 @_processing_options
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, stop.")
 def run(
-    config: Path, *, out: Path | None, data: Path | None, dry_run: bool, **options: Any
+    config: Path,
+    *,
+    out: Path | None,
+    force: bool,
+    data: Path | None,
+    dry_run: bool,
+    **options: Any,
 ) -> None:
     """Do all that is missing: simulate, train, process, plot."""
     from hepcalib.pipeline import stages
 
     def work(loaded: Loaded) -> Outcome | None:
+        folder, console = _folder(loaded, out), Console(stderr=True)
         if dry_run:
+            stages.output_folder(loaded, folder).examine(force=force)
             stages.show_plan(loaded, console=Console())
             return None
-        return stages.run(loaded, out=_folder(loaded, out), console=Console(stderr=True))
+        return stages.run(loaded, out=folder, console=console, force=force)
 
     _guarded(config, data, options, work)
 
@@ -99,14 +123,18 @@ def train(config: Path, *, data: Path | None, **options: Any) -> None:
 @main.command()
 @_config
 @_out
+@_force
 @_data
 @_processing_options
-def process(config: Path, *, out: Path | None, data: Path | None, **options: Any) -> None:
+def process(
+    config: Path, *, out: Path | None, force: bool, data: Path | None, **options: Any
+) -> None:
     """Run the processors and write histograms, columns and the ledger."""
     from hepcalib.pipeline import stages
 
     def work(loaded: Loaded) -> Outcome:
-        return stages.process(loaded, out=_folder(loaded, out), console=Console(stderr=True))
+        console = Console(stderr=True)
+        return stages.process(loaded, out=_folder(loaded, out), console=console, force=force)
 
     _guarded(config, data, options, work)
 
@@ -115,21 +143,22 @@ def process(config: Path, *, out: Path | None, data: Path | None, **options: Any
 @_config
 @_out
 @_data
-def plot(config: Path, *, out: Path | None, data: Path | None) -> None:
+@_workers
+def plot(config: Path, *, out: Path | None, data: Path | None, **options: Any) -> None:
     """Compute the metrics and draw the figures of the histograms in the output directory."""
     from hepcalib.pipeline import stages
 
-    def work(loaded: Loaded) -> None:
-        stages.plot(loaded, out=_folder(loaded, out), console=Console(stderr=True))
+    def work(loaded: Loaded) -> Outcome:
+        return stages.plot(loaded, out=_folder(loaded, out), console=Console(stderr=True))
 
-    _guarded(config, data, {}, work)
+    _guarded(config, data, options, work)
 
 
 @main.command()
-@click.argument("bundle", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("bundle", type=_Path(file_okay=False, path_type=Path))
 @click.option(
     "--onnx",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_Path(dir_okay=False, path_type=Path),
     required=True,
     help="File to write: mixture networks of clusters, with the outputs that Athena reads.",
 )
@@ -154,6 +183,8 @@ def export(bundle: Path, *, onnx: Path, draws: Literal["frozen", "mean"], raw_in
 
 
 def _folder(loaded: Loaded, out: Path | None) -> Path:
+    if loaded.config.output is not None and not loaded.config.output.strip():
+        raise loaded.error(("output",), "is empty; give a folder, or leave it out")
     return out or Path(loaded.config.output or Path("out") / loaded.config.name)
 
 
@@ -167,7 +198,7 @@ def _guarded(
 
     variables = {} if data is None else {"HEPCALIB_DATA": str(data)}
     outcome = _reporting(lambda: work(load(config, variables=variables).with_run(**options)))
-    if outcome is not None and not outcome.ledger.ok:
+    if outcome is not None and not outcome.ok:
         click.echo(f"Error: {outcome.complaint}", err=True)
         sys.exit(1)
 
@@ -178,4 +209,7 @@ def _reporting(work: Callable[[], Answer]) -> Answer:
         return work()
     except HepcalibError as error:
         click.echo(f"Error: {one_line(str(error), longest=10_000)}", err=True)
-        sys.exit(2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {where}{error.strerror or error}", err=True)
+    sys.exit(2)

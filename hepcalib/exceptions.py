@@ -15,6 +15,7 @@ __all__ = [
     "DocumentError",
     "HepcalibError",
     "NtupleError",
+    "OutputError",
     "RunError",
     "ScopeWarning",
     "ShapeError",
@@ -62,6 +63,10 @@ class TrainingError(HepcalibError):
 
 class RunError(HepcalibError):
     """A run that could not process, or account for, all events."""
+
+
+class OutputError(RunError):
+    """An output of a processor that does not add up, or that no file of a run can hold."""
 
 
 class ScopeWarning(UserWarning):

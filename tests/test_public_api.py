@@ -77,6 +77,7 @@ API: dict[str, list[str]] = {
         "DocumentError",
         "HepcalibError",
         "NtupleError",
+        "OutputError",
         "RunError",
         "ScopeWarning",
         "ShapeError",

@@ -76,11 +76,12 @@ def _bins(axis: Mapping[str, Any]) -> int:
 def projections(histograms: Mapping[str, Hist[Any]]) -> dict[str, Hist[Any]]:
     """Return histograms without category axes, of at most three dimensions, as ROOT has them.
 
-    Each combination of categories becomes one histogram: response_true_energy with a scale EM gives
+    Where there are only category axes, as in a cutflow, they stay. Else each combination of
+    categories becomes one histogram: response_true_energy with a scale EM gives
     response_true_energy_EM. Blanks in names become underscores.
 
     Raises:
-        ShapeError: if no axis remains, or more than three.
+        ShapeError: if there is no axis, or more than three remain.
         DataError: if two histograms would get the same name.
     """
     plain: dict[str, Hist[Any]] = {}
@@ -90,6 +91,8 @@ def projections(histograms: Mapping[str, Hist[Any]]) -> dict[str, Hist[Any]]:
             for place, axis in enumerate(histogram.axes)
             if isinstance(axis, hist.axis.StrCategory)
         }
+        if len(categories) == len(histogram.axes):
+            categories = {}
         remaining = len(histogram.axes) - len(categories)
         if not 1 <= remaining <= 3:
             msg = f"histogram {name!r} has {remaining} axes beside its categories; ROOT has 1 to 3."

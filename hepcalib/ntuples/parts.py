@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["merge_parts", "save_part"]
+__all__ = ["is_part", "merge_parts", "save_part"]
 
 _NAME = re.compile(r"(?P<file>\d{6})-(?P<uuid>[^-]+)-(?P<start>\d+)-(?P<stop>\d+)\.npz")
 _PREFIX = "column_"  # numpy has keywords of its own, which no column may meet
@@ -112,6 +112,11 @@ def merge_parts(
                 rows += _extend(target, waiting)
         rows += _extend(target, waiting)
     return rows
+
+
+def is_part(name: str) -> bool:
+    """Tell whether a file has the name of a part."""
+    return _NAME.fullmatch(name) is not None
 
 
 def _part_name(metadata: Mapping[str, Any]) -> str:

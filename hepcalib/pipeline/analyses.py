@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import TYPE_CHECKING, Any
 
 from coffea.processor import ProcessorABC
 
 from hepcalib.config.scans import scan_models
-from hepcalib.exceptions import ConfigError, HepcalibError, suggestion
+from hepcalib.exceptions import ConfigError, HepcalibError, OutputError, suggestion
 from hepcalib.inference import DecorrelatedTagger, Handle
+from hepcalib.pipeline.isolation import own_events
+from hepcalib.pipeline.kept import check_output, separated
 from hepcalib.pipeline.modules import module_of
 
 if TYPE_CHECKING:
@@ -17,16 +20,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import awkward as ak
-    from hist import Hist
 
     from hepcalib.config import Loaded
 
 __all__ = [
     "Joined",
     "build",
-    "histograms_of",
     "models_of",
     "outline",
+    "outputs_of",
     "processor_class",
     "stand_ins",
     "writes_columns",
@@ -146,7 +148,7 @@ def _handed(
 
 
 class Joined(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
-    """Several analyses in one reading of the files; histograms are named `analysis/histogram`."""
+    """Several analyses in one reading of the files; outputs are named `analysis/output`."""
 
     def __init__(
         self, analyses: Mapping[str, ProcessorABC], *, datasets: Mapping[str, Sequence[str]]
@@ -154,28 +156,62 @@ class Joined(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         self.analyses = dict(analyses)
         self.datasets = {name: tuple(used) for name, used in datasets.items()}
 
-    def process(self, events: ak.Array) -> dict[str, Hist[Any]]:
-        """Return the histograms of every analysis that uses the dataset of these events."""
-        dataset = events.metadata["dataset"]
-        return {
-            f"{name}/{key}": histogram
-            for name, processor in self.analyses.items()
-            if dataset in self.datasets[name]
-            for key, histogram in processor.process(events).items()
-        }
+        self.complaints: list[str] = []
+        self._known: dict[str, set[str]] = {name: set() for name in self.analyses}
+        self._refusal: str | None = None
+        self._kept = False
 
-    def postprocess(self, accumulator: dict[str, Hist[Any]]) -> dict[str, Hist[Any]]:
-        """Return the histograms after each analysis has seen its own."""
-        finished: dict[str, Hist[Any]] = {}
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        """Return the outputs of every analysis that uses the dataset of these events.
+
+        All but the last get events of their own, so that none sees what another changed.
+
+        Raises:
+            OutputError: if an output cannot be kept; then also for all further chunks, unless
+                there was one before that could.
+        """
+        if self._refusal is not None:
+            raise OutputError(self._refusal)
+        dataset = events.metadata["dataset"]
+        using = [name for name in self.analyses if dataset in self.datasets[name]]
+        outputs: dict[str, Any] = {}
+        for name in using:
+            own = events if name == using[-1] else own_events(events)
+            output = self.analyses[name].process(own)
+            self._check(name, output)
+            outputs |= {f"{name}/{key}": value for key, value in output.items()}
+        return outputs
+
+    def _check(self, name: str, output: Any) -> None:
+        try:
+            check_output(name, output, known=self._known[name])
+        except OutputError as error:
+            self._refusal = None if self._kept else str(error)
+            raise
+        self._kept = True
+
+    def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        """Return the outputs after each analysis has seen its own.
+
+        An analysis that fails here, or returns what cannot be kept, leaves its sum as it is, and a
+        complaint in `complaints`.
+        """
+        finished: dict[str, Any] = {}
         for name, processor in self.analyses.items():
-            own = histograms_of(accumulator, name)
-            changed = processor.postprocess(own)
-            finished |= {f"{name}/{key}": h for key, h in (changed or own).items()}
+            own = outputs_of(accumulator, name)
+            try:
+                changed = processor.postprocess(copy.deepcopy(own)) or own
+                separated(name, changed)
+            except Exception as error:  # noqa: BLE001 - the sum of a whole run is kept
+                reason = f"{type(error).__name__}: {error}"
+                self.complaints.append(f"analysis '{name}': postprocess failed: {reason}")
+                changed = own
+            finished |= {f"{name}/{key}": value for key, value in changed.items()}
         return finished
 
 
-def histograms_of(histograms: Mapping[str, Hist[Any]], name: str) -> dict[str, Hist[Any]]:
-    """Return the histograms of one analysis, by their own names."""
+def outputs_of(histograms: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the outputs of one analysis, by their own names."""
     prefix = f"{name}/"
     return {
         key.removeprefix(prefix): histogram

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hepcalib.exceptions import ConfigError
+from hepcalib.exceptions import ConfigError, OutputError
 from hepcalib.run.accounting import account
 from hepcalib.run.chunks import Chunk, plan
 from hepcalib.run.executors import cores, execute
@@ -71,6 +71,7 @@ def process(
 
     Raises:
         ConfigError: for an unknown executor or a number out of range.
+        OutputError: if nothing of what the processor returns can be kept.
         RunError: if the dask scheduler does not answer, or workers cannot get the processor.
     """
     for name, value, least in (("workers", workers, 1), ("retries", retries, 0)):
@@ -92,8 +93,10 @@ def process(
             address=address,
             tick=tick,
         )
-    ledger = account(datasets, planned, report, tolerate=tolerate)
     done = report.get("done", {})
+    if report.get("refused") and not done:
+        raise OutputError(report["refused"][0])
+    ledger = account(datasets, planned, report, tolerate=tolerate)
     processed = tuple(chunk for chunk in planned.chunks if chunk.key in done)
     return Result(_finished(processor, report.get("output", {})), ledger, processed)
 

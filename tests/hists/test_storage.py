@@ -130,7 +130,12 @@ def test_projections_refuse_what_root_cannot_hold() -> None:
     with pytest.raises(ShapeError, match="has 4 axes beside its categories"):
         hists.projections({"x": hist.Hist(*axes)})
     with pytest.raises(ShapeError, match="has 0 axes"):
-        hists.projections({"x": hist.Hist(hist.axis.StrCategory(["a"], name="a"))})
+        hists.projections({"x": hist.Hist(storage=hist.storage.Double())})
+
+
+def test_a_cutflow_keeps_its_categories() -> None:
+    cutflow = hist.Hist(hist.axis.StrCategory(["all", "e10"], name="cut"))
+    assert hists.projections({"x": cutflow}) == {"x": cutflow}
 
 
 def test_projections_refuse_two_of_one_name() -> None:

@@ -10,7 +10,7 @@ from coffea.processor import ProcessorABC
 
 from hepcalib.exceptions import ConfigError
 from hepcalib.inference import Handle
-from hepcalib.pipeline.analyses import Joined, build, histograms_of, outline, processor_class
+from hepcalib.pipeline.analyses import Joined, build, outline, outputs_of, processor_class
 from hepcalib.run.shipping import packed
 
 if TYPE_CHECKING:
@@ -199,8 +199,8 @@ def test_joined_runs_each_analysis_on_its_datasets() -> None:
     assert joined.postprocess({}) == {}
 
 
-def test_histograms_of_one_analysis() -> None:
+def test_outputs_of_one_analysis() -> None:
     histograms: dict[str, Any] = {"jets/mu": 1, "jets/eta": 2, "jets_two/mu": 3}
-    assert histograms_of(histograms, "jets") == {"eta": 2, "mu": 1}
-    assert list(histograms_of(histograms, "jets")) == ["eta", "mu"]
-    assert histograms_of(histograms, "taus") == {}
+    assert outputs_of(histograms, "jets") == {"eta": 2, "mu": 1}
+    assert list(outputs_of(histograms, "jets")) == ["eta", "mu"]
+    assert outputs_of(histograms, "taus") == {}
