@@ -18,6 +18,7 @@ PROCESSORS = PACKAGE.parent / "processors"
 # stand before the features, which are computed into them.
 ORDER = (
     "exceptions",
+    "processes",
     "samples",
     "ntuples",
     "ragged",
@@ -39,6 +40,7 @@ ORDER = (
     "config",
     "run",
     "pipeline",
+    "stopping",
     "cli",
     "__main__",
 )

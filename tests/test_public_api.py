@@ -419,6 +419,14 @@ API: dict[str, list[str]] = {
         "uncertainty_rapidity_figure",
         "width_ratio_figure",
     ],
+    "hepcalib.processes": [
+        "NO_LIMIT",
+        "Broken",
+        "Workers",
+        "dask_setup",
+        "end_with",
+        "undisturbed",
+    ],
     "hepcalib.ragged": [
         "Bucket",
         "Ragged",
@@ -428,6 +436,7 @@ API: dict[str, list[str]] = {
     "hepcalib.run": [
         "EXECUTORS",
         "Account",
+        "CheckedFile",
         "Chunk",
         "Counts",
         "Dataset",
@@ -501,6 +510,10 @@ API: dict[str, list[str]] = {
         "CLUSTERS_PER_EVENT",
         "passes_cuts",
         "simulate",
+    ],
+    "hepcalib.stopping": [
+        "Stopped",
+        "stoppable",
     ],
     "hepcalib.study": [
         "Studied",
