@@ -78,9 +78,10 @@ def test_workers_do_not_get_the_signals_of_the_terminal() -> None:
 
 def test_an_error_ends_workers_at_once() -> None:
     start = time.monotonic()
-    with pytest.raises(ZeroDivisionError), Workers(1) as pool:
-        worker = pool.submit(os.getpid).result()
-        pool.submit(nap, 100)
+    pool = Workers(1)
+    worker = pool.submit(os.getpid).result()
+    pool.submit(nap, 100)
+    with pytest.raises(ZeroDivisionError), pool:
         raise ZeroDivisionError
     assert time.monotonic() - start < 50
     if sys.platform == "linux":

@@ -59,7 +59,8 @@ def test_a_signal_unwinds_and_further_ones_do_not_disturb(
     number: signal.Signals, code: int, text: str
 ) -> None:
     closed = []
-    with pytest.raises(Stopped) as stopped, stoppable():
+
+    def work() -> None:
         try:
             os.kill(os.getpid(), number)
             time.sleep(5)
@@ -67,6 +68,9 @@ def test_a_signal_unwinds_and_further_ones_do_not_disturb(
             for further in SIGNALS:
                 os.kill(os.getpid(), further)
             closed.append(True)
+
+    with pytest.raises(Stopped) as stopped, stoppable():
+        work()
     assert closed
     assert stopped.value.exit_code == code
     assert str(stopped.value) == text
@@ -82,9 +86,7 @@ def test_handlers_are_put_back_and_ignored_signals_stay_ignored() -> None:
 
 
 @pytest.mark.parametrize("executor", ["futures", "dask"])
-def test_an_interrupt_in_the_terminal_is_one_line(
-    tmp_path: Path, executor: str
-) -> None:
+def test_an_interrupt_in_the_terminal_is_one_line(tmp_path: Path, executor: str) -> None:
     from hepcalib import ntuples, samples
 
     sample = samples.topoclusters.simulate(40, seed=1)
@@ -101,9 +103,10 @@ def test_an_interrupt_in_the_terminal_is_one_line(
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not list(tmp_path.glob("started-*")) and time.monotonic() < end:
             time.sleep(0.1)
+        assert list(tmp_path.glob("started-*"))
         os.killpg(command.pid, signal.SIGINT)  # as Ctrl-C does: all processes get it
         _, said = command.communicate(timeout=40)  # until no worker holds the pipe any more
     finally:
