@@ -116,11 +116,10 @@ def check_branches(path: str | Path, tree: Any, needed: Iterable[str]) -> None:
     for name in missing[:_NAMED]:
         nearest = difflib.get_close_matches(name, present, n=1)
         described.append(f"'{name}'" + (f" (nearest: '{nearest[0]}')" if nearest else ""))
-    if len(missing) > _NAMED:
-        described.append(f"and {len(missing) - _NAMED} others")
+    others = f" and {len(missing) - _NAMED} others" if len(missing) > _NAMED else ""
     plural = "branch" if len(missing) == 1 else f"{len(missing)} branches"
     msg = (
-        f"{path}: tree '{tree.name}' is missing {plural} {', '.join(described)}; "
+        f"{path}: tree '{tree.name}' is missing {plural} {', '.join(described)}{others}; "
         f"it has {len(present)} branches. Choose the layout that describes the file"
     )
     raise NtupleError(msg)

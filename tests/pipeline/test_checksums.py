@@ -83,10 +83,10 @@ def test_a_new_file_is_not_checked_and_a_lost_one_is_missed(config: Path, loaded
 
 def test_what_the_configuration_declares_comes_first(config: Path, loaded: Loaded) -> None:
     record_checksums(loaded, config)
-    text = config.read_text().replace("layout:", f"sha256: {{b.root: {'0' * 64}}}, layout:")
+    text = config.read_text().replace("layout:", f"sha256: {{b.root: {'f' * 64}}}, layout:")
     config.write_text(text)
     (bad,) = scanned(config).unreadable
-    assert f"expected {'0' * 64}" in bad.reason
+    assert f"expected {'f' * 64}" in bad.reason
 
 
 @pytest.mark.parametrize(
