@@ -45,6 +45,8 @@ ROOMS: Final = (
     "hepcalib.metrics",
     "hepcalib.plots",
     "hepcalib.study",
+    "hepcalib.stopping",
+    "hepcalib.processes",
     "hepcalib.run",
     "hepcalib.config",
     "hepcalib.processors",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from hepcalib import __version__
 from hepcalib.exceptions import HepcalibError, one_line
+from hepcalib.stopping import Stopped, stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,13 +58,34 @@ _processing = (
 )
 
 
+_record = click.option(
+    "--record-checksums",
+    is_flag=True,
+    help="Write the sha256 of the input files beside CONFIG; later runs check them.",
+)
+
+
 def _processing_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_processing):
         command = option(command)
     return command
 
 
-@click.group()
+class _Command(click.Group):
+    """Commands that a signal ends in one line, after they have closed what they opened."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            with stoppable():
+                return super().invoke(ctx)
+        except Stopped as stop:
+            with suppress(OSError):  # the terminal may be gone
+                click.echo(f"Error: {stop}", err=True)
+            sys.exit(stop.exit_code)
+
+
+@click.group(cls=_Command)
 @click.version_option(__version__)
 def main() -> None:
     """Calibrate detector signals and tag jets, with uncertainties, inside coffea."""
@@ -74,6 +97,7 @@ def main() -> None:
 @_force
 @_data
 @_processing_options
+@_record
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, stop.")
 def run(
     config: Path,
@@ -81,6 +105,7 @@ def run(
     out: Path | None,
     force: bool,
     data: Path | None,
+    record_checksums: bool,
     dry_run: bool,
     **options: Any,
 ) -> None:
@@ -95,7 +120,7 @@ def run(
             return None
         return stages.run(loaded, out=folder, console=console, force=force)
 
-    _guarded(config, data, options, work)
+    _guarded(config, data, options, work, record=record_checksums and not dry_run)
 
 
 @main.command()
@@ -126,8 +151,15 @@ def train(config: Path, *, data: Path | None, **options: Any) -> None:
 @_force
 @_data
 @_processing_options
+@_record
 def process(
-    config: Path, *, out: Path | None, force: bool, data: Path | None, **options: Any
+    config: Path,
+    *,
+    out: Path | None,
+    force: bool,
+    data: Path | None,
+    record_checksums: bool,
+    **options: Any,
 ) -> None:
     """Run the processors and write histograms, columns and the ledger."""
     from hepcalib.pipeline import stages
@@ -136,7 +168,7 @@ def process(
         console = Console(stderr=True)
         return stages.process(loaded, out=_folder(loaded, out), console=console, force=force)
 
-    _guarded(config, data, options, work)
+    _guarded(config, data, options, work, record=record_checksums)
 
 
 @main.command()
@@ -193,11 +225,22 @@ def _guarded(
     data: Path | None,
     options: dict[str, Any],
     work: Callable[[Loaded], Outcome | None],
+    *,
+    record: bool = False,
 ) -> None:
     from hepcalib.config import load
+    from hepcalib.pipeline.checksums import record_checksums, with_recorded
 
     variables = {} if data is None else {"HEPCALIB_DATA": str(data)}
-    outcome = _reporting(lambda: work(load(config, variables=variables).with_run(**options)))
+
+    def loaded_and_done() -> Outcome | None:
+        loaded = load(config, variables=variables).with_run(**options)
+        if not record:
+            return work(with_recorded(loaded, config))
+        click.echo(record_checksums(loaded, config), err=True)
+        return work(loaded)
+
+    outcome = _reporting(loaded_and_done)
     if outcome is not None and not outcome.ok:
         click.echo(f"Error: {outcome.complaint}", err=True)
         sys.exit(1)

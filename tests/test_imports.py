@@ -20,6 +20,7 @@ ORDER = (
     "exceptions",
     "casting",
     "documents",
+    "processes",
     "samples",
     "ntuples",
     "settings",
@@ -44,6 +45,7 @@ ORDER = (
     "config",
     "run",
     "pipeline",
+    "stopping",
     "cli",
     "__main__",
 )

@@ -421,6 +421,14 @@ API: dict[str, list[str]] = {
         "uncertainty_rapidity_figure",
         "width_ratio_figure",
     ],
+    "hepcalib.processes": [
+        "NO_LIMIT",
+        "Broken",
+        "Workers",
+        "dask_setup",
+        "end_with",
+        "undisturbed",
+    ],
     "hepcalib.ragged": [
         "Bucket",
         "Ragged",
@@ -430,6 +438,7 @@ API: dict[str, list[str]] = {
     "hepcalib.run": [
         "EXECUTORS",
         "Account",
+        "CheckedFile",
         "Chunk",
         "Counts",
         "Dataset",
@@ -503,6 +512,10 @@ API: dict[str, list[str]] = {
         "CLUSTERS_PER_EVENT",
         "passes_cuts",
         "simulate",
+    ],
+    "hepcalib.stopping": [
+        "Stopped",
+        "stoppable",
     ],
     "hepcalib.study": [
         "Studied",

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from hepcalib.config.documents import complaint
 from hepcalib.config.imports import read_with_imports
-from hepcalib.config.references import check_references
+from hepcalib.config.references import check_references, unused_address
 from hepcalib.config.scans import scanned
 from hepcalib.config.schema import Config
 from hepcalib.exceptions import ConfigError, one_line, suggestion
@@ -43,8 +43,18 @@ class Loaded:
         return ConfigError(complaint(self.places, key, message))
 
     def with_run(self, **options: Any) -> Loaded:
-        """Return the same analysis with some of its run options replaced (None: kept)."""
+        """Return the same analysis with some of its run options replaced (None: kept).
+
+        Raises:
+            ConfigError: for the address of a scheduler with an executor that has none.
+        """
         given = {name: value for name, value in options.items() if value is not None}
+        executor = given.get("executor", self.config.run.executor)
+        if executor != "dask" and given.get("address") is not None:
+            msg = f"address {given['address']}: {unused_address(executor)}"
+            raise ConfigError(msg)
+        if executor != "dask":  # an address in the file is that of the executor that is replaced
+            given["address"] = None
         run = self.config.run.model_copy(update=given)
         return replace(self, config=self.config.model_copy(update={"run": run}))
 

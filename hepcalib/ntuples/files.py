@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _BLOCK = 2**22  # bytes of a file that are read together for its checksum
+_NAMED = 4  # missing branches in a message
 _LONG_HEADER = 1_000_000  # files of this format version and above hold 8-byte positions
 
 
@@ -100,7 +101,7 @@ def check_bytes(path: str | Path) -> int:
 
 
 def check_branches(path: str | Path, tree: Any, needed: Iterable[str]) -> None:
-    """Refuse a tree that lacks branches, naming all of them with their nearest neighbours.
+    """Refuse a tree that lacks branches, naming the first few with their nearest neighbours.
 
     Raises:
         NtupleError: if a branch is missing.
@@ -110,12 +111,13 @@ def check_branches(path: str | Path, tree: Any, needed: Iterable[str]) -> None:
     if not missing:
         return
     described = []
-    for name in missing:
+    for name in missing[:_NAMED]:
         nearest = difflib.get_close_matches(name, present, n=1)
         described.append(f"'{name}'" + (f" (nearest: '{nearest[0]}')" if nearest else ""))
+    others = f" and {len(missing) - _NAMED} others" if len(missing) > _NAMED else ""
     plural = "branch" if len(missing) == 1 else f"{len(missing)} branches"
     msg = (
-        f"{path}: tree '{tree.name}' is missing {plural} {', '.join(described)}; "
+        f"{path}: tree '{tree.name}' is missing {plural} {', '.join(described)}{others}; "
         f"it has {len(present)} branches. Choose the layout that describes the file"
     )
     raise NtupleError(msg)

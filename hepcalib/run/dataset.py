@@ -112,7 +112,7 @@ def scan_dataset(
     for what, values in declared.items():
         unknown = sorted(set(values) - set(files) - {Path(file).name for file in files})
         if unknown:
-            msg = f"dataset '{name}': {what} is declared for {', '.join(unknown)}: no such file"
+            msg = f"dataset '{name}': {what} is declared for {_few(unknown)}: no such file"
             raise ConfigError(msg)
     needed = None if needs is None else tuple(needs)
     found, unreadable = [], []
@@ -157,6 +157,11 @@ def _shared_uuids(files: Sequence[FileSummary], layout: str) -> frozenset[str]:
 
 def _of(values: Mapping[str, Any], path: str) -> Any:
     return values.get(path, values.get(Path(path).name))
+
+
+def _few(names: list[str]) -> str:
+    others = f" and {len(names) - 3} others" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + others
 
 
 def _agree(file: FileSummary, *, events: int | None, total: float | None) -> None:

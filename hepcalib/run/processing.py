@@ -62,15 +62,16 @@ def process(
         chunk_size: Entries that a chunk should have; the chunks of a file are about equal.
         max_events: Entries per dataset to process; the others are skipped, in the ledger.
         tolerate: Whether bad files count as skipped instead of failed, in all datasets.
-        address: A running dask scheduler to use instead of a local cluster.
-        retries: Further attempts to read a chunk after an error of the disk or network.
+        address: A running dask scheduler to use instead of a local cluster; only for `dask`.
+        retries: Further attempts to read a chunk after an error of the disk or network, and to
+            process it after its worker process of `futures` was killed.
         progress: Whether to draw a bar on stderr, or a function of (chunks done, chunks).
 
     Returns:
         The sum of the outputs, the ledger, and the processed chunks.
 
     Raises:
-        ConfigError: for an unknown executor or a number out of range.
+        ConfigError: for an unknown executor, a number out of range, or an address that is unused.
         OutputError: if nothing of what the processor returns can be kept.
         RunError: if the dask scheduler does not answer, or workers cannot get the processor.
     """
@@ -78,6 +79,9 @@ def process(
         if value is not None and value < least:
             msg = f"{name} = {value}: it must be at least {least}"
             raise ConfigError(msg)
+    if address is not None and executor != "dask":
+        msg = f"address {address}: only the executor 'dask' has a scheduler, not '{executor}'"
+        raise ConfigError(msg)
     planned = plan(datasets, chunk_size=chunk_size, max_events=max_events)
     work = Work(
         processor if executor == "iterative" else packed(processor),

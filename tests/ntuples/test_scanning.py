@@ -108,6 +108,21 @@ def test_needed_columns_must_be_there(clusters: Path) -> None:
         scan(clusters, "cluster_tree", needs=["energy", "had_weight"])
 
 
+def test_many_missing_branches_are_told_in_a_readable_line(
+    tmp_path: Path, cluster_columns: dict[str, Any]
+) -> None:
+    path = tmp_path / "renamed.root"
+    ntuples.write(path, "ClusterTree", {f"my_{k}": v for k, v in cluster_columns.items()})
+    with pytest.raises(NtupleError) as error:
+        scan(path, "cluster_tree")
+    said = str(error.value)
+    missing = int(said.partition("missing ")[2].split()[0])
+    assert missing > 6
+    assert f" and {missing - 4} others; it has" in said
+    assert said.count("(nearest: 'my_") == 4
+    assert len(said) - len(str(path)) < 500
+
+
 def test_weights_are_summed_in_double_precision(
     tmp_path: Path, cluster_columns: dict[str, Any]
 ) -> None:
