@@ -21,7 +21,7 @@ METHODS = ("BNN", "Other net")
 @pytest.fixture
 def studied(tmp_path: Path, bundle: Write, cluster_file: Write) -> tuple[dict[str, Any], Any, Any]:
     """Histograms and columns of a study of 60 clusters, 3 of them without a response."""
-    paths = {m: bundle(tmp_path / m, model="cluster_response") for m in METHODS}
+    paths: dict[str, Any] = {m: bundle(tmp_path / m, model="cluster_response") for m in METHODS}
     energy = np.geomspace(1.0, 90.0, 60)
     true = energy / np.resize(np.geomspace(0.1, 10.0, 13), 60)
     energy[[3, 21]], true[50] = (0.0, -1.0), -1.0
@@ -66,7 +66,8 @@ def test_the_columns_give_the_pulls(studied: tuple[dict[str, Any], Any, Any]) ->
     pull = (columns["target_mean_bnn"][known] - target) / columns["target_sigma_tot_bnn"][known]
     expected = hists.pull()
     hists.fill_pull(expected, kind="total", pull=pull, weight=columns["weight"][known])
-    found, wanted = (h["total", :].values(flow=True) for h in (output["pull_bnn"], expected))
+    histograms: list[Any] = [output["pull_bnn"], expected]
+    found, wanted = (h["total", :].values(flow=True) for h in histograms)
     np.testing.assert_allclose(found, wanted, rtol=1e-9)
 
 
