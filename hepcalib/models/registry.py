@@ -16,7 +16,7 @@ from hepcalib.models.model import Model, described
 __all__ = ["build", "describe"]
 
 PARTS: Mapping[str, type[Model | Head]] = {"head": Head, "model": Model}
-NUMBERS: Mapping[str, type] = {"int": Integral, "float": Real}
+NUMBERS: Mapping[str, Any] = {"int": Integral, "float": Real}
 LONGEST = 100  # characters of a value in a message
 
 
