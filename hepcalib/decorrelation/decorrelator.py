@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,6 @@ from hepcalib.calibration.sample_location import sample_quantiles
 from hepcalib.exceptions import ConfigError, DataError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Self
 
     from numpy.typing import ArrayLike, NDArray
@@ -104,15 +104,16 @@ class Decorrelator(ABC):
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Self:
+    def from_state(cls, state: Any) -> Self:
         """Return what had this state.
 
         Raises:
             ConfigError: if a part is missing, unknown or of another kind.
         """
         kinds = {field.name: str(field.type) for field in fields(cls)}
-        if state.keys() != kinds.keys():
-            msg = f"{cls.__name__}: state has {sorted(state)}; needed: {sorted(kinds)}"
+        if not isinstance(state, Mapping) or state.keys() != kinds.keys():
+            seen = sorted(state) if isinstance(state, Mapping) else repr(state)[:100]
+            msg = f"{cls.__name__}: state has {seen}; needed: {sorted(kinds)}"
             raise ConfigError(msg)
         try:
             made = cls(**{name: _of_kind(state[name], kind) for name, kind in kinds.items()})

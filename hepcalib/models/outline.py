@@ -37,11 +37,11 @@ def outline(spec: Mapping[str, Any]) -> Model:
         return build(spec)
 
 
-class _Counted(TorchDispatchMode):
+class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types for it
     """Counts what torch does and ends it when there is too much of it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.left = OPERATIONS
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

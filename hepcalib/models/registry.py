@@ -16,7 +16,7 @@ from hepcalib.models.model import Model, described
 __all__ = ["build", "describe"]
 
 PARTS: Mapping[str, type[Model | Head]] = {"head": Head, "model": Model}
-NUMBERS: Mapping[str, type] = {"int": Integral, "float": Real}
+NUMBERS: Mapping[str, Any] = {"int": Integral, "float": Real}
 LONGEST = 100  # characters of a value in a message
 
 
@@ -77,9 +77,9 @@ def _check(spec: Any, kind: type[Model | Head], place: str) -> None:
         if key not in allowed:
             msg = f"{place}.{key}: unknown keyword of {name}. {suggestion(str(key), allowed)}"
             raise ConfigError(msg)
-        kind = str(allowed[key].annotation)
-        if key not in PARTS and not _fits(value, kind):
-            msg = f"{place}.{key}: {repr(value)[:LONGEST]}; needed: {kind}"
+        wanted = str(allowed[key].annotation)
+        if key not in PARTS and not _fits(value, wanted):
+            msg = f"{place}.{key}: {repr(value)[:LONGEST]}; needed: {wanted}"
             raise ConfigError(msg)
     for key, parameter in allowed.items():
         if key not in spec and parameter.default is parameter.empty:
@@ -100,7 +100,7 @@ def _fits(value: Any, kind: str) -> bool:
     if kind == "bool" or isinstance(value, bool):
         return kind == "bool" and isinstance(value, bool)
     if kind in NUMBERS:
-        return isinstance(value, NUMBERS[kind]) and math.isfinite(value)
+        return isinstance(value, NUMBERS[kind]) and math.isfinite(float(value))
     return isinstance(value, str)
 
 

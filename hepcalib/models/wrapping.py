@@ -103,7 +103,7 @@ def require_plain(model: Model, wrapper: str) -> None:
         raise ConfigError(msg)
 
 
-def require_draws(draws: int, seed: int, wrapper: str) -> None:
+def require_draws(draws: Any, seed: Any, wrapper: str) -> None:
     """Refuse a number of draws or a seed that is out of range.
 
     Raises:

@@ -125,7 +125,7 @@ class State:
         penalty = self.objective.penalty
         tensors = [*self.best.values(), *([] if penalty is None else penalty.state_dict().values())]
         # The weights, the best ones, and two means of the gradients.
-        numbers = 4 * sum(_BYTES * tensor.numel() + _NAMES for tensor in tensors)
+        numbers: int = 4 * sum(_BYTES * tensor.numel() + _NAMES for tensor in tensors)
         return _REST + numbers + _NAMES * self.order.epochs
 
     def _figures(self, parts: Parts) -> tuple[int, History, int, Means]:
@@ -145,7 +145,7 @@ class State:
             raise DocumentError(msg)
         means = require_numbers([parts["means"].get(n) for n in Means._fields], 3, "means")
         history = History(Epoch(int(number), *rest) for number, *rest in epochs)
-        return int(steps), history, int(taken), Means(*means)
+        return steps or 0, history, taken or 0, Means(*means)
 
     def _set_generators(self, parts: Parts, on_gpu: Tensor | None) -> None:
         try:

@@ -73,8 +73,12 @@ def inputs_of(model: Model) -> Inputs:
     spec = describe(model)
     while "model" in spec:
         spec = spec["model"]
-    leading = next((part.leading for part in model.modules() if getattr(part, "leading", ())), ())
-    names = [*leading, *(f"constituent.{name}" for name in ANY)][: spec.get("constituents", 0)]
+    leading: Any = next(
+        (part.leading for part in model.modules() if getattr(part, "leading", ())), ()
+    )
+    names = [*list(leading), *(f"constituent.{name}" for name in ANY)][
+        : spec.get("constituents", 0)
+    ]
     inputs = Inputs(features=OBJECTS[: spec["features"]], constituents=names)
     return inputs.fit(inputs.extract(jets()))
 
@@ -147,7 +151,7 @@ def snapshot() -> dict[str, Any]:
         "casts": (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
         "precision": (
             torch.get_float32_matmul_precision(),
-            torch.backends.mkldnn.matmul.fp32_precision,
+            torch.backends.mkldnn.matmul.fp32_precision,  # type: ignore[attr-defined]
             torch.backends.cuda.matmul.fp32_precision,
         ),
         "determinism": torch.are_deterministic_algorithms_enabled(),
@@ -181,7 +185,7 @@ def test_each_setting_is_left_alone(name: str, tmp_path: Path) -> None:
     with process(name):
         assert differing(answers(bundles.load(path)), expected) == []
         for one, other in zip(mixtures(path, jets(), device="cpu"), density, strict=True):
-            assert np.array_equal(one, other)
+            assert np.array_equal(np.asarray(one), np.asarray(other))
         bundles.save(tmp_path / "n", model, inputs, kind="response", object="jet", name="m")
     assert (tmp_path / "n" / "bundle.json").read_bytes() == (path / "bundle.json").read_bytes()
 

@@ -130,3 +130,10 @@ def test_an_earlier_run_is_replaced(config: Loaded, tmp_path: Path) -> None:
         OutputFolder(out).write(name, "old")
     claim(OutputFolder(out), config.config)
     assert sorted(path.name for path in out.iterdir()) == ["config.yaml", "hepcalib-outputs.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b'{"x/e": ', b'{"x": {}}'])
+def test_damaged_histograms_are_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "histograms.json").write_bytes(content)
+    with pytest.raises(RunError, match=r"histograms\.json: .*`hepcalib process`"):
+        read_histograms(tmp_path)

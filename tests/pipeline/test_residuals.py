@@ -149,6 +149,16 @@ def test_correctionlib_gives_what_the_inversion_gives(
     assert provenance["residual"]["location"] == "median"
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff", b"[1]", b"{}", b'{"description": "[1]"}', b'{"description": "{"}']
+)
+def test_a_file_without_provenance_is_refused(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "residual.json"
+    file.write_bytes(content)
+    with pytest.raises(RunError, match=r"residual\.json: .*needed: a residual correction"):
+        residual_provenance(file)
+
+
 def test_unmatched_and_not_positive_jets_are_left_out(
     residual: Load, write: Callable[..., Path]
 ) -> None:
