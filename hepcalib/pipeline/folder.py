@@ -238,7 +238,7 @@ def _is_inside(name: str) -> bool:
 
 
 def _of_earlier_versions(folder: Path) -> dict[str, str]:
-    """Return the outputs in a folder without a list, as versions up to 0.3 have left them.
+    """Return the outputs in a folder without a list, as earlier versions have left them.
 
     Such a folder is known by the digest of config.yaml in its provenance.json. Its files are
     known by name: the fixed ones, and those that begin with an analysis or a model.
