@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import awkward as ak
 import numpy as np
-from coffea.processor import ProcessorABC
 
 from hepcalib import hists, inference, metrics, ntuples
 from hepcalib.exceptions import ConfigError, suggestion
@@ -17,13 +16,13 @@ from hepcalib.processors.columns import floats
 from hepcalib.processors.decorrelation_study import PROFILES, comparison
 from hepcalib.processors.jet_tagging import MASSES
 from hepcalib.processors.options import choice, interval
+from hepcalib.processors.ranked import Ranked
 from hepcalib.training.devices import DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hist import Hist
-    from numpy.typing import NDArray
 
     from hepcalib.study import Study
 
@@ -39,7 +38,7 @@ SLICES: Mapping[str, Sequence[float]] = {
 SLICED = ("pt", "n_pv", "mu", "rho", "eta")
 
 
-class DecorrelationComparison(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
+class DecorrelationComparison(Ranked):
     """Hold methods of decorrelation against each other; the name of a role is that of the method.
 
     A role takes a tagger, a decorrelated tagger, or a scan. The values of a scan are strengths of
@@ -53,7 +52,7 @@ class DecorrelationComparison(ProcessorABC):  # type: ignore[misc]  # coffea is 
         mass: Column of the mass that the background is counted in.
         weights: Whether event weights enter the histograms, or every jet counts as one.
         slices: Variables in whose bins all is repeated, with the edges; by default bins of pt
-            (200-2000 GeV) and n_pv (0-30). Each bin takes 0.2 MB for every tagger.
+            (200-2000 GeV) and n_pv (0-30). Each bin takes 0.4 MB for every tagger.
         seeds: Roles whose scans differ in the seed only.
         device: auto, cpu or cuda.
         methods: Taggers, or scans of them, by name.
@@ -63,6 +62,7 @@ class DecorrelationComparison(ProcessorABC):  # type: ignore[misc]  # coffea is 
     """
 
     kind = "tagger"  # of the models that it takes
+    bins = (1000, 500)  # for all jets, and for those of the slices
 
     def __init__(
         self,
@@ -88,52 +88,37 @@ class DecorrelationComparison(ProcessorABC):  # type: ignore[misc]  # coffea is 
         self.taggers = _trainings(methods, seeds)
         self.needs = ("label", mass)
         for variable, at in self.slices.items():
-            hists.sculpting(variable, taggers=["any"], edges=at)
+            hists.variable_axis(variable, edges=at)
 
-    def process(self, events: ak.Array) -> Filled:
-        """Return the histograms of one chunk."""
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        """Return the rows or histograms of one chunk."""
         jets = ak.flatten(ntuples.objects(events), axis=1)
         selected = np.ones(len(jets), dtype=bool)
         for column, (low, high) in self.ranges.items():
             selected &= (floats(jets, column) >= low) & (floats(jets, column) < high)
         jets = jets[selected]
-        filled = self._empty()
         answers = inference.tag_each(
             self.taggers, jets, device=self.device, where=ntuples.where(events)
         )
-        for name, answer in answers.items():
-            self._fill(filled, name, floats(answer, "score"), jets)
-        return filled
+        label, variables = floats(jets, "label"), {*PROFILES[1:], *self.slices}
+        rows = hists.score_rows(
+            {name: floats(answer, "score") for name, answer in answers.items()},
+            labels={"background": label == 0, "signal": label == self.signal},
+            weight=floats(jets, "weight") if self.weights == "event" else np.ones(len(jets)),
+            values={"mass": floats(jets, self.mass)} | {v: floats(jets, v) for v in variables},
+        )
+        return self.collected(rows)
 
-    def postprocess(self, accumulator: Filled) -> Filled:
-        """Return the sum as it is."""
-        return accumulator
-
-    def _fill(
-        self, filled: Filled, tagger: str, score: NDArray[np.float64], jets: ak.Array
-    ) -> None:
-        label, mass = floats(jets, "label"), floats(jets, self.mass)
-        weight = floats(jets, "weight") if self.weights == "event" else np.ones(len(jets))
-        rows = {"background": label == 0, "signal": label == self.signal}
-        for key, histogram in filled.items():
-            variable = histogram.axes[-1].name
-            values = mass if variable == "mass" else floats(jets, variable)
-            for truth, members in rows.items():
-                chosen = members & ~np.isnan(values)  # recorded data have no mu
-                columns = {"score": score, "values": values, "weight": weight}
-                given = {column: of[chosen] for column, of in columns.items()}
-                if not key.startswith("sculpting_"):
-                    hists.fill_score(histogram, tagger=tagger, label=truth, **given)
-                elif truth == "background":
-                    hists.fill_sculpting(histogram, tagger=tagger, mass=mass[chosen], **given)
-
-    def _empty(self) -> Filled:
-        names = tuple(self.taggers)
-        made = {f"score_{v}": hists.score(v, taggers=names, coarse=True) for v in PROFILES}
+    def counted(self, rows: hists.ScoreRows, *ranks: hists.Ranks) -> Filled:
+        """Return the histograms of rows; recorded data have no mu."""
+        filled = {f"score_{v}": hists.counted_scores(rows, v, ranks=ranks[0]) for v in PROFILES}
         for variable, at in self.slices.items():
-            made[f"slices_{variable}"] = hists.score(variable, taggers=names, coarse=True, edges=at)
-            made[f"sculpting_{variable}"] = hists.sculpting(variable, taggers=names, edges=at)
-        return made
+            for key, count in (
+                ("slices", hists.counted_scores),
+                ("sculpting", hists.counted_sculpting),
+            ):
+                filled[f"{key}_{variable}"] = count(rows, variable, ranks=ranks[1], edges=at)
+        return filled
 
     @staticmethod
     def study(histograms: Mapping[str, Hist[Any]]) -> Study:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import awkward as ak
 import numpy as np
-from coffea.processor import ProcessorABC
 
 from hepcalib import hists, inference, metrics, ntuples, plots
 from hepcalib.processors.columns import floats, save_columns
 from hepcalib.processors.options import choice, interval
+from hepcalib.processors.ranked import Ranked
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
 
@@ -30,7 +30,7 @@ TAGGERS = ("plain", "decorrelated")
 MASSES = ("mass", "softdrop_mass", "trimmed_mass")
 
 
-class JetTagging(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
+class JetTagging(Ranked):
     """Score jets with a plain and a decorrelated tagger.
 
     Background are the jets labelled 0, signal those labelled `signal`, the others are unlabelled.
@@ -78,8 +78,8 @@ class JetTagging(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         self.device = choice("device", device, DEVICES)
         self.needs = (mass,)
 
-    def process(self, events: ak.Array) -> dict[str, Hist[Any]]:
-        """Return the histograms of one chunk."""
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        """Return the rows or histograms of one chunk."""
         jets = ak.flatten(ntuples.objects(events), axis=1)
         answers = inference.tag_each(
             self.taggers, jets, device=self.device, where=ntuples.where(events)
@@ -89,43 +89,34 @@ class JetTagging(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         selected = np.ones(len(jets), dtype=bool)
         for column, (low, high) in self.ranges.items():
             selected &= (floats(jets, column) >= low) & (floats(jets, column) < high)
-        scores = {name: floats(answer, "score")[selected] for name, answer in answers.items()}
-        return self._fill(jets[selected], scores)
-
-    def postprocess(self, accumulator: dict[str, Hist[Any]]) -> dict[str, Hist[Any]]:
-        """Return the sum as it is."""
-        return accumulator
-
-    def _fill(
-        self, jets: ak.Array, scores: Mapping[str, NDArray[np.float64]]
-    ) -> dict[str, Hist[Any]]:
+        jets = jets[selected]
         label = floats(jets, "label")
         weight = floats(jets, "weight") if self.weights == "event" else np.ones(len(jets))
-        values = {"mass": floats(jets, self.mass)}
-        values |= {name: floats(jets, name) for name in VARIABLES[1:]}
         background, signal = label == 0, label == self.signal
-        rows = {"background": background, "signal": signal, "unlabelled": ~(background | signal)}
-        filled = {f"score_{v}": hists.score(v, taggers=TAGGERS) for v in VARIABLES}
-        for variable in VARIABLES:
-            known = ~np.isnan(values[variable])  # recorded data have no mu
-            for tagger, score in scores.items():
-                for truth, members in rows.items():
-                    chosen = members & known
-                    hists.fill_score(
-                        filled[f"score_{variable}"],
-                        tagger=tagger,
-                        label=truth,
-                        score=score[chosen],
-                        values=values[variable][chosen],
-                        weight=weight[chosen],
-                    )
-        return filled
+        rows = hists.score_rows(
+            {name: floats(answer, "score")[selected] for name, answer in answers.items()},
+            labels={
+                "background": background,
+                "signal": signal,
+                "unlabelled": ~(background | signal),
+            },
+            weight=weight,
+            values={
+                "mass": floats(jets, self.mass),
+                **{name: floats(jets, name) for name in ("pt", *VARIABLES[1:])},
+            },
+        )
+        return {"score": hists.counted_scores(rows, "pt"), **self.collected(rows)}
+
+    def counted(self, rows: hists.ScoreRows, *ranks: hists.Ranks) -> dict[str, Hist[Any]]:
+        """Return the histograms of rows; recorded data have no mu."""
+        return {f"score_{v}": hists.counted_scores(rows, v, ranks=ranks[0]) for v in VARIABLES}
 
     @staticmethod
     def study(histograms: Mapping[str, Hist[Any]]) -> Study:
         """Return scores and, where the truth is known, ROC curve and sculpting, with figures."""
         masses = histograms["score_mass"]
-        scores = metrics.score_distribution(masses)
+        scores = metrics.score_distribution(histograms["score"])
         figures = {"score": plots.score_figure(scores)}
         entries = masses.project("label").values()
         if not all(entries[hists.LABELS.index(truth)] for truth in ("background", "signal")):

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import awkward as ak
 import numpy as np
-from coffea.processor import ProcessorABC
 
 from hepcalib import hists, inference, metrics, ntuples, plots
 from hepcalib.exceptions import ConfigError
 from hepcalib.inference import DecorrelatedTagger, Handle
 from hepcalib.processors.columns import floats
 from hepcalib.processors.options import choice, interval
+from hepcalib.processors.ranked import Ranked
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
 
@@ -29,7 +29,7 @@ __all__ = ["TaggerComparison"]
 Tagger: TypeAlias = Handle | DecorrelatedTagger | Path
 
 
-class TaggerComparison(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
+class TaggerComparison(Ranked):
     """Hold taggers against each other; the name of a role is that of the tagger in the figures.
 
     Background are the jets labelled 0, signal those labelled `signal`.
@@ -69,34 +69,30 @@ class TaggerComparison(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         self.taggers, self.signal, self.timing = _checked(taggers), signal, timing
         self.needs = ("label", *tuple(self.ranges)[1:])
 
-    def process(self, events: ak.Array) -> dict[str, Hist[Any]]:
-        """Return the histograms of one chunk."""
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        """Return the rows or histograms of one chunk."""
         jets = ak.flatten(ntuples.objects(events), axis=1)
         selected = np.ones(len(jets), dtype=bool)
         for column, (low, high) in self.ranges.items():
             selected &= (floats(jets, column) >= low) & (floats(jets, column) < high)
         jets = jets[selected]
-        label, pt = floats(jets, "label"), floats(jets, "pt")
-        weight = floats(jets, "weight") if self.weights == "event" else np.ones(len(jets))
-        rows = {"background": label == 0, "signal": label == self.signal}
-        scores = hists.score("pt", taggers=tuple(self.taggers))
+        label = floats(jets, "label")
         costs = hists.tagger_cost(tuple(self.taggers))
-        for name, tagger in self.taggers.items():
-            score = self._score(costs, name, tagger, jets, ntuples.where(events))
-            for truth, chosen in rows.items():
-                hists.fill_score(
-                    scores,
-                    tagger=name,
-                    label=truth,
-                    score=score[chosen],
-                    values=pt[chosen],
-                    weight=weight[chosen],
-                )
-        return {"score_pt": scores, "cost": costs}
+        rows = hists.score_rows(
+            {
+                name: self._score(costs, name, tagger, jets, ntuples.where(events))
+                for name, tagger in self.taggers.items()
+            },
+            labels={"background": label == 0, "signal": label == self.signal},
+            weight=floats(jets, "weight") if self.weights == "event" else np.ones(len(jets)),
+            values={"pt": floats(jets, "pt")},
+        )
+        scores = hists.counted_scores(rows, "pt")
+        return {"cost": costs, "score": scores, **self.collected(rows)}
 
-    def postprocess(self, accumulator: dict[str, Hist[Any]]) -> dict[str, Hist[Any]]:
-        """Return the sum as it is."""
-        return accumulator
+    def counted(self, rows: hists.ScoreRows, *ranks: hists.Ranks) -> dict[str, Hist[Any]]:
+        """Return the histograms of rows."""
+        return {"score_pt": hists.counted_scores(rows, "pt", ranks=ranks[0])}
 
     def _score(
         self, costs: Hist[Any], name: str, tagger: Tagger, jets: ak.Array, where: str
@@ -119,9 +115,9 @@ class TaggerComparison(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
     @staticmethod
     def study(histograms: Mapping[str, Hist[Any]]) -> Study:
         """Return ROC curves, figures of merit and costs, with their figures."""
-        scores = histograms["score_pt"]
-        curves = metrics.roc(scores)
-        merits, costs = metrics.tagger_merits(scores), metrics.tagger_costs(histograms["cost"])
+        scores, ranks = histograms["score"], histograms["score_pt"]
+        curves = metrics.roc(ranks)
+        merits, costs = metrics.tagger_merits(ranks), metrics.tagger_costs(histograms["cost"])
         figures = {
             "roc": plots.roc_figure(curves),
             "score": plots.score_figure(metrics.score_distribution(scores)),

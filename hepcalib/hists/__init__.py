@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from hepcalib.hists.axes import FLAVOURS, KINDS, LABELS, VARIABLES, Variable, flavour_bins
+from hepcalib.hists.axes import (
+    FLAVOURS,
+    KINDS,
+    LABELS,
+    VARIABLES,
+    Variable,
+    flavour_bins,
+    variable_axis,
+)
 from hepcalib.hists.closure import closure, fill_closure, fill_sampled_spectrum, sampled_spectra
 from hepcalib.hists.density import (
     density,
@@ -20,7 +28,9 @@ from hepcalib.hists.features import (
     fill_feature_response,
     fill_feature_uncertainty,
 )
+from hepcalib.hists.ranks import Ranks, learn_ranks
 from hepcalib.hists.response import fill_response, fill_spectrum, response, spectrum
+from hepcalib.hists.rows import ScoreRows, counted_scores, counted_sculpting, score_rows
 from hepcalib.hists.storage import from_json, projections, to_json
 from hepcalib.hists.study import (
     coverage,
@@ -61,8 +71,12 @@ __all__ = [
     "KINDS",
     "LABELS",
     "VARIABLES",
+    "Ranks",
+    "ScoreRows",
     "Variable",
     "closure",
+    "counted_scores",
+    "counted_sculpting",
     "coverage",
     "density",
     "feature_axis",
@@ -95,6 +109,7 @@ __all__ = [
     "flavour_bins",
     "from_json",
     "interval_probabilities",
+    "learn_ranks",
     "logit_width",
     "measured_response",
     "pit",
@@ -104,6 +119,7 @@ __all__ = [
     "sampled_spectra",
     "score",
     "score_change",
+    "score_rows",
     "score_spread",
     "sculpting",
     "spectrum",
@@ -112,5 +128,6 @@ __all__ = [
     "uncertainty",
     "uncertainty_pair",
     "uncertainty_rapidity",
+    "variable_axis",
     "width_ratio",
 ]

@@ -52,8 +52,8 @@ def binned_distance_correlation(counts: Counts, x: ArrayLike, y: ArrayLike) -> D
     :math:`\sqrt{2} / n`; n are the effective entries. The variance is the first-order one of the
     influence function, less its bias :math:`4 / n^2`, and at least 0, plus :math:`2 / n^2`.
 
-    It changes with a transformation of the score. A small one is no proof of a flat background:
-    0.0006 was seen with a divergence 46 times above its statistical limit.
+    It changes with a transformation of the score, unless x are its ranks. A small one is no proof
+    of a flat background: 0.0006 was seen with a divergence 46 times above its statistical limit.
 
     Reference: arXiv:2001.05310 (DisCo), arXiv:0803.4101 (distance correlation).
 

@@ -11,7 +11,7 @@ from hepcalib.metrics.counts import Counts, Floats, counts, divide
 if TYPE_CHECKING:
     from hist import Hist
 
-__all__ = ["Cut", "cut_at", "efficiency_and_error", "labelled", "passing"]
+__all__ = ["Cut", "cut_at", "efficiency_and_error", "labelled", "passing", "ranks"]
 
 
 class Cut(NamedTuple):
@@ -25,7 +25,8 @@ def cut_at(scores: Counts, efficiency: float) -> Cut | None:
     """Return the cut on scores (bins,) with the given efficiency, or None without entries.
 
     The bin where the efficiency is reached passes by a fraction, as if its jets were drawn at
-    random: this is the linear interpolation of the ROC curve.
+    random: this is the linear interpolation of the ROC curve. In bins of the rank that is a small
+    share of the jets; of jets that all have one score, nothing else can be told.
     """
     if scores.entries <= 0.0:
         return None
@@ -44,6 +45,12 @@ def passing(scores: Counts, cut: Cut) -> Counts:
         above.values + cut.fraction * split.values,
         above.variances + cut.fraction * split.variances,
     )
+
+
+def ranks(scores: Counts) -> Floats:
+    """Return the middle rank of each bin of scores, (bins,): the share below, ties half."""
+    share = np.nan_to_num(divide(np.clip(scores.values, 0.0, None), scores.total))
+    return np.asarray(np.cumsum(share) - 0.5 * share)
 
 
 def efficiency_and_error(passed: Counts, everything: Counts) -> tuple[Floats, Floats]:

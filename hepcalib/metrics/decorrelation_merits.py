@@ -9,7 +9,7 @@ import numpy as np
 from hepcalib.exceptions import ShapeError
 from hepcalib.metrics.binned_correlation import DistanceCorrelation, binned_distance_correlation
 from hepcalib.metrics.counts import Counts, Floats, centres, counts, edges
-from hepcalib.metrics.cuts import labelled
+from hepcalib.metrics.cuts import labelled, ranks
 from hepcalib.metrics.decorrelation import in_bins, split_by
 from hepcalib.metrics.divergence import Convention, Jsd, JsdBand, jsd, jsd_band
 from hepcalib.metrics.flatness import Flatness, flatness
@@ -43,7 +43,7 @@ class DecorrelationMerit(NamedTuple):
     jsd: Jsd
     band: JsdBand  # if score and mass were independent
     flatness: Flatness
-    correlation: DistanceCorrelation  # of score and mass
+    correlation: DistanceCorrelation  # of the rank of the score and the mass
 
 
 class DecorrelationProfile(NamedTuple):
@@ -98,14 +98,14 @@ def decorrelation_merits(
     Raises:
         ConfigError: if the bins of the convention are not sums of those of the histogram.
     """
-    score, mass = histogram.axes[2], histogram.axes[3]
+    mass = histogram.axes[3]
     found = {}
     for tagger, signal, background in labelled(histogram):
         found[tagger] = _merit(
             tagger,
             signal.sum(1),
             background,
-            at=(centres(score), edges(mass)),
+            at=edges(mass),
             efficiencies=signal_efficiencies,
             convention=convention,
             replicas=replicas,
@@ -128,8 +128,8 @@ def decorrelation_profiles(
     In each bin the cut has the signal efficiency there.
 
     Args:
-        signal: What `hists.score(variable, coarse=True, ...)` returned, filled.
-        background: What `hists.sculpting(variable, ...)` returned, filled, with the same bins.
+        signal: What `hists.score(variable, ...)` returned, filled.
+        background: What `hists.sculpting(variable, ...)` returned, filled, with the same ranks.
         signal_efficiencies: Efficiencies of the cuts, in (0, 1); the first is that of the others.
         convention: Definition of the divergence.
         replicas: Number of replicas, of the band and of the errors of the flatness.
@@ -150,7 +150,7 @@ def decorrelation_profiles(
                 tagger,
                 scores.at((slice(None), bin_ + 1)),
                 everything.at((place, slice(None), slice(None), bin_ + 1)),
-                at=(centres(signal.axes[2]), edges(background.axes[2])),
+                at=edges(background.axes[2]),
                 efficiencies=signal_efficiencies,
                 convention=convention,
                 replicas=replicas,
@@ -169,14 +169,14 @@ def _merit(
     signal: Counts,
     background: Counts,
     *,
-    at: tuple[Floats, Floats],
+    at: Floats,
     efficiencies: Sequence[float],
     convention: Convention,
     replicas: int,
     seed: int,
 ) -> DecorrelationMerit:
     """Return the figures of merit for scores of the signal and scores against mass with flow."""
-    inclusive, binned = background.sum(1), in_bins(background, at[1], convention)
+    inclusive, binned = background.sum(1), in_bins(background, at, convention)
     steps = np.linspace(convention.low, convention.high, convention.bins + 1)
     middle = 0.5 * (steps[1:] + steps[:-1])
     passed, failed = split_by(signal, binned, efficiencies[0])
@@ -200,7 +200,7 @@ def _merit(
             seed=seed,
         ),
         flatness=flatness(passed, failed, middle, replicas=replicas, seed=seed),
-        correlation=binned_distance_correlation(binned, at[0], middle),
+        correlation=binned_distance_correlation(binned, ranks(binned.sum(1)), middle),
     )
 
 

@@ -61,15 +61,27 @@ class JsdBand(NamedTuple):
 _NO_BAND = JsdBand(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
 
 
-def jsd(passed: Counts, failed: Counts, *, base: Base = "bits", against: Against = "fail") -> Jsd:
+def jsd(
+    passed: Counts,
+    failed: Counts,
+    *,
+    base: Base = "bits",
+    against: Against = "fail",
+    replicas: int = 300,
+    seed: int = 0,
+) -> Jsd:
     r"""Jensen-Shannon divergence of two binned samples: 0 if identical, 1 bit if disjoint.
 
     .. math:: JSD = [KL(P \| Q) + KL(R \| Q)] / 2, \quad Q = (P + R) / 2
 
     where R is what fails, or all jets, P and F in their proportions; 1 / JSD in bits is ln 2 times
-    1 / JSD in nats. With L the limit of `jsd_limit`, the variance is the first-order one, less its
-    bias :math:`2 L^2/(B-1)`; it is at least that much, the variance for independent samples. With
-    fewer than about ten jets per bin it is up to 40 % too small. The value is not corrected for L.
+    1 / JSD in nats. The value is not corrected for its limit.
+
+    Errors are the spread of Poisson replicas of spectra whose divergence, with the noise of the
+    replicas, is the observed one: both spectra are moved towards that of all jets by
+    :math:`\lambda = \sqrt{1 - J_0 / JSD}`, with the mean :math:`J_0` of replicas in which passing
+    does not depend on the mass. Replicas of the observed spectra would have the noise twice: near
+    the limit their 1 / JSD scatters by half of what it should.
 
     Reference: arXiv:2001.05310 (bits, against fail), arXiv:2307.05187 (against inclusive).
 
@@ -78,9 +90,12 @@ def jsd(passed: Counts, failed: Counts, *, base: Base = "bits", against: Against
         failed: Mass of the jets that fail (bins,).
         base: bits or nats.
         against: What R is: fail or inclusive.
+        replicas: Number of replicas.
+        seed: Seed of the replicas.
 
     Returns:
-        NaN if either is empty. Bins with a negative sum of weights count as empty.
+        NaN if either is empty. Bins with a negative sum of weights count as empty. The error of
+        1 / JSD is half of the central 68 % of the replicas.
 
     Raises:
         ShapeError: if the numbers of bins differ.
@@ -90,26 +105,15 @@ def jsd(passed: Counts, failed: Counts, *, base: Base = "bits", against: Against
     bins, sizes = _populated(passed, failed), (passed.entries, failed.entries)
     if min(sizes) <= 0.0:
         return Jsd(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, bins, *sizes)
-    p, f = _shares(passed.values), _shares(failed.values)
-    share = _passing_share(passed, failed)
-    mixed = share if against == "inclusive" else 0.0
-    reference = mixed * p + (1.0 - mixed) * f
-    along_p, along_r = _logarithms(p, reference)
-    slopes = (along_p + mixed * along_r, (1.0 - mixed) * along_r)
-    first_order = sum(
-        (part @ slope**2 - (part @ slope) ** 2) / size
-        for part, slope, size in zip((p, f), slopes, sizes, strict=True)
-    )
-    if against == "inclusive":
-        first_order += share * (1.0 - share) / sum(sizes) * ((p - f) @ along_r) ** 2
-    floor = 2.0 * (limit / _UNITS[base]) ** 2 / max(bins - 1, 1)
-    value = float(p @ along_p + reference @ along_r) * _UNITS[base]
-    error = float(np.sqrt(max(first_order - floor, floor))) * _UNITS[base]
+    unit = _UNITS[base]
+    value = float(_divergences(passed.values[None], failed.values[None], against)[0]) * unit
+    found = _replicas(passed, failed, value / unit, against, replicas=replicas, seed=seed) * unit
+    error = float(found.std(ddof=1)) if found.size > 1 else np.nan
     return Jsd(
         jsd=value,
         jsd_error=error,
         one_over=float(divide(1.0, value)),
-        one_over_error=float(divide(error, value**2)),
+        one_over_error=_error_of_inverse(found, value, error),
         limit=limit,
         one_over_limit=float(divide(1.0, limit)),
         bins=bins,
@@ -191,14 +195,9 @@ def jsd_band(
     if np.isnan(limit):
         return _NO_BAND
     drawn = independent(passed, failed, replicas=replicas, seed=seed)
-    filled = (drawn[0].sum(axis=1) > 0.0) & (drawn[1].sum(axis=1) > 0.0)
-    if not filled.any():
+    found = _divergences(*drawn, against) * _UNITS[base]
+    if not found.size:
         return _NO_BAND
-    p, f = (_shares(part[filled]) for part in drawn)
-    mixed = _passing_share(passed, failed) if against == "inclusive" else 0.0
-    reference = mixed * p + (1.0 - mixed) * f
-    along_p, along_r = _logarithms(p, reference)
-    found = (p * along_p + reference * along_r).sum(axis=1) * _UNITS[base]
     mean, (low, high) = float(found.mean()), np.percentile(found, _SIGMA)
     return JsdBand(
         mean=mean,
@@ -218,32 +217,63 @@ def independent(
     As if the labels were given to the jets again at random: the numbers of jets in a bin are those
     of a multinomial distribution, but for their sum, which a share does not depend on.
     """
+    found = [
+        drawn_cells(*part, replicas=replicas, seed=2 * seed + place)[1:]
+        for place, part in enumerate(_pooled(passed, failed))
+    ]
+    return found[0], found[1]
+
+
+def _pooled(passed: Counts, failed: Counts) -> tuple[Counts, Counts]:
+    """Return what would pass and fail if that did not depend on the bin."""
     values, variances = passed.values + failed.values, passed.variances + failed.variances
-    drawn = []
-    for place, part in enumerate((passed, failed)):
-        scales = (
-            divide(part.values.sum(), values.sum()),
-            divide(part.variances.sum(), variances.sum()),
+    found = [
+        Counts(
+            values * divide(part.values.sum(), values.sum()),
+            variances * divide(part.variances.sum(), variances.sum()),
         )
-        cells = drawn_cells(
-            values * scales[0], variances * scales[1], replicas=replicas, seed=2 * seed + place
-        )
-        drawn.append(cells[1:])
-    return drawn[0], drawn[1]
+        for part in (passed, failed)
+    ]
+    return found[0], found[1]
 
 
-def _shares(values: Floats) -> Floats:
-    """Return the shares of the bins, the last axis."""
-    clipped = np.clip(values, 0.0, None)
-    return np.asarray(clipped / clipped.sum(axis=-1, keepdims=True))
+def _replicas(
+    passed: Counts, failed: Counts, value: float, against: Against, *, replicas: int, seed: int
+) -> Floats:
+    """Return divergences [bits] of replicas that have this one in the mean, (replicas,)."""
+    null = _divergences(*independent(passed, failed, replicas=replicas, seed=seed), against)
+    noise = float(null.mean()) if null.size else 0.0
+    kept = float(np.sqrt(np.clip(1.0 - divide(noise, value), 0.0, 1.0))) if value > 0.0 else 0.0
+    cells = []
+    for place, (part, pooled) in enumerate(
+        zip((passed, failed), _pooled(passed, failed), strict=True)
+    ):
+        moved = (kept * own + (1.0 - kept) * all_ for own, all_ in zip(part, pooled, strict=True))
+        cells.append(drawn_cells(*moved, replicas=replicas, seed=2 * seed + place)[1:])
+    return _divergences(cells[0], cells[1], against)
 
 
-def _logarithms(p: Floats, r: Floats) -> tuple[Floats, Floats]:
-    """Return half the binary logarithms of p and r over their middle; 0 where they are 0."""
-    middle = 0.5 * (p + r)
-    ratios = (np.where(part > 0.0, divide(part, middle), 1.0) for part in (p, r))
-    first, second = (0.5 * np.log2(ratio) for ratio in ratios)
-    return first, second
+def _error_of_inverse(found: Floats, value: float, error: float) -> float:
+    """Return half the central 68 % of the inverse; of the first order if that has no end."""
+    if not (value > 0.0 and found.size):
+        return float("nan")
+    low, high = np.percentile(found, _SIGMA)
+    return float(0.5 * (1.0 / low - 1.0 / high)) if low > 0.0 else error / value**2
+
+
+def _divergences(passed: Floats, failed: Floats, against: Against) -> Floats:
+    """Return divergences [bits] of pairs (replicas, bins), of those where neither is empty."""
+    p, f = (np.clip(part, 0.0, None) for part in (passed, failed))
+    sums = p.sum(axis=1), f.sum(axis=1)
+    filled = (sums[0] > 0.0) & (sums[1] > 0.0)
+    p, f = (part[filled] / total[filled, None] for part, total in zip((p, f), sums, strict=True))
+    if against == "inclusive":
+        whole = passed[filled].sum(axis=1), failed[filled].sum(axis=1)
+        mixed = np.clip(divide(whole[0], whole[0] + whole[1]), 0.0, 1.0)[:, None]
+        f = mixed * p + (1.0 - mixed) * f
+    middle = 0.5 * (p + f)
+    terms = [np.where(x > 0.0, divide(x, middle), 1.0) for x in (p, f)]
+    return np.asarray(0.5 * (p * np.log2(terms[0]) + f * np.log2(terms[1])).sum(axis=1))
 
 
 def _passing_share(passed: Counts, failed: Counts) -> float:

@@ -14,6 +14,7 @@ from hepcalib.inference import DecorrelatedTagger, Handle
 from hepcalib.pipeline.isolation import own_events
 from hepcalib.pipeline.kept import check_output, separated
 from hepcalib.pipeline.modules import module_of
+from hepcalib.run.surveying import Learner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -155,11 +156,26 @@ class Joined(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
     ) -> None:
         self.analyses = dict(analyses)
         self.datasets = {name: tuple(used) for name, used in datasets.items()}
-
         self.complaints: list[str] = []
         self._known: dict[str, set[str]] = {name: set() for name in self.analyses}
+        self._finishing = set[str]()
         self._refusal: str | None = None
         self._kept = False
+
+    def pilot(self) -> Joined | None:
+        """Return the processor of a survey, of those analyses that need one."""
+        found = {n: p.pilot() for n, p in self.analyses.items() if isinstance(p, Learner)}
+        pilots = {name: pilot for name, pilot in found.items() if pilot is not None}
+        return Joined(pilots, datasets=self.datasets) if pilots else None
+
+    def informed(self, output: Mapping[str, Any]) -> Joined:
+        """Return the processor whose analyses know what a survey gave."""
+        changed = dict(self.analyses)
+        for name, processor in self.analyses.items():
+            own = outputs_of(output, name)
+            if own and isinstance(processor, Learner):
+                changed[name] = processor.informed(own)
+        return Joined(changed, datasets=self.datasets)
 
     def process(self, events: ak.Array) -> dict[str, Any]:
         """Return the outputs of every analysis that uses the dataset of these events.
@@ -183,12 +199,26 @@ class Joined(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         return outputs
 
     def _check(self, name: str, output: Any) -> None:
+        """Refuse an output that cannot be kept, neither as it is nor after `postprocess`."""
+        if name in self._finishing:
+            return
         try:
             check_output(name, output, known=self._known[name])
         except OutputError as error:
-            self._refusal = None if self._kept else str(error)
-            raise
+            if not self._finishes(name, output):
+                self._refusal = None if self._kept else str(error)
+                raise
+            self._finishing.add(name)
         self._kept = True
+
+    def _finishes(self, name: str, output: Any) -> bool:
+        """Tell whether the analysis turns what it returns for chunks into what can be kept."""
+        try:
+            finished = self.analyses[name].postprocess(copy.deepcopy(output))
+            check_output(name, finished, known=set())
+        except Exception:  # noqa: BLE001 - of the user's; the reason is that of the output itself
+            return False
+        return True
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Return the outputs after each analysis has seen its own.

@@ -12,6 +12,7 @@ from hepcalib.run.accounting import account
 from hepcalib.run.chunks import Chunk, plan
 from hepcalib.run.executors import cores, execute
 from hepcalib.run.shipping import packed
+from hepcalib.run.surveying import informed
 from hepcalib.run.work import Work
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def process(
 
     An error of a file or of the processor never ends the run: it stands in the ledger, with its
     reason, and the other chunks are processed. Counts are the same, and histograms within
-    rounding, for every executor and chunk size.
+    rounding, for every executor and chunk size. A processor with `pilot` and `informed` sees some
+    events of a large run first (`hepcalib.run.surveying.Learner`).
 
     Args:
         processor: Anything whose `process(events)` returns what adds up: a dict of Hist, numbers
@@ -83,20 +85,18 @@ def process(
         msg = f"address {address}: only the executor 'dask' has a scheduler, not '{executor}'"
         raise ConfigError(msg)
     planned = plan(datasets, chunk_size=chunk_size, max_events=max_events)
-    work = Work(
-        processor if executor == "iterative" else packed(processor),
-        retries=retries,
-        threads=_threads(executor, workers, address),
-    )
+    threads = _threads(executor, workers, address)
+
+    def report_of(
+        processor: ProcessorABC, chunks: Sequence[Chunk], tick: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
+        given = processor if executor == "iterative" else packed(processor)
+        work = Work(given, retries=retries, threads=threads)
+        return execute(work, chunks, executor=executor, workers=workers, address=address, tick=tick)
+
+    processor = informed(processor, planned.chunks, lambda *given: report_of(*given).get("output"))
     with _ticking(progress, len(planned.chunks)) as tick:
-        report = execute(
-            work,
-            planned.chunks,
-            executor=executor,
-            workers=workers,
-            address=address,
-            tick=tick,
-        )
+        report = report_of(processor, planned.chunks, tick)
     done = report.get("done", {})
     if report.get("refused") and not done:
         raise OutputError(report["refused"][0])

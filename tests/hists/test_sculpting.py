@@ -13,10 +13,12 @@ def test_projections_are_those_of_the_scores() -> None:
     rng = np.random.default_rng(131)
     score, mass = rng.uniform(size=500), rng.uniform(30.0, 350.0, 500)
     pt, weight = rng.uniform(100.0, 700.0, 500), rng.normal(1.0, 1.0, 500)
-    filled = hists.sculpting("pt", taggers=["a", "b"], edges=EDGES)
-    hists.fill_sculpting(filled, tagger="b", score=score, mass=mass, values=pt, weight=weight)
-    plain = hists.score("mass", taggers=["b"], coarse=True)
-    hists.fill_score(plain, tagger="b", label="background", score=score, values=mass, weight=weight)
+    given = {"tagger": "b", "score": score, "weight": weight}
+    ranks = hists.learn_ranks({"b": score}, label=np.zeros(500), weight=weight)
+    filled = hists.sculpting("pt", taggers=["a", "b"], edges=EDGES, ranks=ranks)
+    hists.fill_sculpting(filled, mass=mass, values=pt, ranks=ranks, **given)
+    plain = hists.score("mass", taggers=["b"], ranks=ranks)
+    hists.fill_score(plain, label="background", values=mass, ranks=ranks, **given)
     together = np.asarray(filled.values(flow=True))
     assert together[0].sum() == 0.0
     np.testing.assert_allclose(
@@ -27,18 +29,10 @@ def test_projections_are_those_of_the_scores() -> None:
 
 
 def test_a_tagger_needs_little_memory() -> None:
-    filled = hists.sculpting("pt", taggers=["a"], edges=EDGES)
+    ranks = hists.learn_ranks({"a": [0.5]}, label=[0], bins=500)
+    filled = hists.sculpting("pt", taggers=["a"], edges=EDGES, ranks=ranks)
     bins = len(EDGES) - 1 + 2
-    assert filled.view(flow=True).nbytes / bins < 0.17e6
-
-
-def test_coarse_scores_resolve_the_middle_and_the_ends() -> None:
-    edges = hists.score("mass", taggers=["plain"], coarse=True).axes[2].edges
-    assert len(edges) == 204
-    assert np.diff(edges).max() < 0.0101
-    logit = np.log(edges[1:-1] / (1.0 - edges[1:-1]))
-    assert np.diff(logit).max() < 0.202
-    assert logit[0] < -13.9
+    assert filled.view(flow=True).nbytes / bins < 0.42e6
 
 
 @pytest.mark.parametrize("edges", [(1.0,), (2.0, 1.0), (1.0, 1.0), ((1.0, 2.0), (3.0, 4.0))])

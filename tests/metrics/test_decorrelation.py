@@ -52,7 +52,11 @@ def test_limit_is_that_of_independent_samples() -> None:
     spread = 1.964e-3 * np.sqrt(2.0 / (BINS - 1))
     assert values.mean() == pytest.approx(1.964e-3, abs=4 * spread / trials**0.5 + 0.02 * 1.964e-3)
     assert values.std() == pytest.approx(spread, rel=4.0 / np.sqrt(2 * trials) + 0.02)
-    assert np.mean([one.jsd_error for one in found]) == pytest.approx(spread, rel=0.1)
+    # A sample with more than L could have a divergence of its own: its variance is 2 JSD - L over L
+    # times that of the noise, and no sample has less than the noise.
+    expected = spread * np.sqrt(np.maximum(2.0 * values / 1.964e-3 - 1.0, 1.0)).mean()
+    errors = np.mean([one.jsd_error for one in found])
+    assert errors == pytest.approx(expected, rel=4.0 / np.sqrt(2 * 300))  # of the replicas
 
 
 def test_limit_does_not_hide_a_true_difference() -> None:

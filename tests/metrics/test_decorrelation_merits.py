@@ -44,20 +44,29 @@ def truths() -> dict[str, Jets]:
 @pytest.fixture(scope="module")
 def filled(truths: dict[str, Jets]) -> dict[str, Hist[Any]]:
     made: dict[str, Hist[Any]] = {
-        "fine": hists.score("mass", taggers=TAGGERS),
-        "coarse": hists.score("mass", taggers=TAGGERS, coarse=True),
-        "slices": hists.score("pt", taggers=TAGGERS, coarse=True, edges=EDGES),
-        "sculpting": hists.sculpting("pt", taggers=TAGGERS, edges=EDGES),
+        "fine": hists.score("mass", taggers=TAGGERS, ranks=learned(truths, 2000)),
+        "coarse": hists.score("mass", taggers=TAGGERS, ranks=learned(truths)),
+        "slices": hists.score("pt", taggers=TAGGERS, ranks=learned(truths), edges=EDGES),
+        "sculpting": hists.sculpting("pt", taggers=TAGGERS, ranks=learned(truths), edges=EDGES),
     }
     for label, found in truths.items():
         for tagger, score in found.score.items():
             where: dict[str, Any] = {"tagger": tagger, "score": score}
-            for key in ("fine", "coarse"):
-                hists.fill_score(made[key], label=label, values=found.mass, **where)
-            hists.fill_score(made["slices"], label=label, values=found.pt, **where)
+            coarse: dict[str, Any] = {**where, "ranks": learned(truths)}
+            fine: dict[str, Any] = {**where, "ranks": learned(truths, 2000)}
+            hists.fill_score(made["fine"], label=label, values=found.mass, **fine)
+            hists.fill_score(made["coarse"], label=label, values=found.mass, **coarse)
+            hists.fill_score(made["slices"], label=label, values=found.pt, **coarse)
             if label == "background":
-                hists.fill_sculpting(made["sculpting"], mass=found.mass, values=found.pt, **where)
+                hists.fill_sculpting(made["sculpting"], mass=found.mass, values=found.pt, **coarse)
     return made
+
+
+def learned(truths: dict[str, Jets], bins: int = 500) -> hists.Ranks:
+    """Ranks of a tenth of the jets."""
+    parts = {t: [found.score[t][::10] for found in truths.values()] for t in TAGGERS}
+    scores = {tagger: np.concatenate(found) for tagger, found in parts.items()}
+    return hists.learn_ranks(scores, label=np.repeat([0, 1], ROWS // 10), bins=bins)
 
 
 def test_an_independent_score_is_inside_of_every_noise(filled: dict[str, Hist[Any]]) -> None:
@@ -82,7 +91,7 @@ def test_a_score_that_knows_the_mass_is_outside_of_every_noise(
 
 def test_rejections_and_area_of_two_normals() -> None:
     rng = np.random.default_rng(103)
-    filled = hists.score("mass", taggers=["one"], coarse=True)
+    filled = hists.score("mass", taggers=["one"])
     for label, mean in (("background", 0.0), ("signal", 1.0)):
         score = expit(rng.normal(mean, 1.0, 200_000) - 0.5)
         hists.fill_score(
@@ -97,7 +106,7 @@ def test_rejections_and_area_of_two_normals() -> None:
     assert found.auc == pytest.approx(ndtr(1.0 / np.sqrt(2.0)), abs=4.0 * found.auc_error + 1e-4)
 
 
-def test_a_fifth_of_the_bins_gives_the_same(filled: dict[str, Hist[Any]]) -> None:
+def test_a_quarter_of_the_bins_gives_the_same(filled: dict[str, Hist[Any]]) -> None:
     fine, coarse = (metrics.decorrelation_merits(filled[key]) for key in ("fine", "coarse"))
     for tagger in TAGGERS:
         for place in (0, 1):
@@ -118,7 +127,8 @@ def test_profiles_are_the_merits_of_the_jets_in_each_bin(
 ) -> None:
     found = metrics.decorrelation_profiles(filled["slices"], filled["sculpting"], replicas=20)
     for bin_, (low, high) in enumerate(itertools.pairwise(EDGES)):
-        alone = hists.score("mass", taggers=TAGGERS, coarse=True)
+        ranks = learned(truths)
+        alone = hists.score("mass", taggers=TAGGERS, ranks=ranks)
         for label, jets_ in truths.items():
             chosen = (jets_.pt >= low) & (jets_.pt < high)
             for tagger, score in jets_.score.items():
@@ -128,6 +138,7 @@ def test_profiles_are_the_merits_of_the_jets_in_each_bin(
                     label=label,
                     score=score[chosen],
                     values=jets_.mass[chosen],
+                    ranks=ranks,
                 )
         expected = metrics.decorrelation_merits(alone, replicas=20)
         for tagger in TAGGERS:
@@ -196,7 +207,7 @@ def test_without_jets_all_is_nan(filled: dict[str, Hist[Any]]) -> None:
 
 @pytest.mark.parametrize("weight", [-1.0, 1.0])
 def test_one_background_jet_is_a_result_without_a_number(weight: float) -> None:
-    filled = hists.score("mass", taggers=["one"], coarse=True)
+    filled = hists.score("mass", taggers=["one"])
     score = np.linspace(0.1, 0.9, 9)
     hists.fill_score(filled, tagger="one", label="signal", score=score, values=[80.0] * 9)
     hists.fill_score(

@@ -117,3 +117,41 @@ def test_unknown_conventions_are_refused(options: dict[str, Any]) -> None:
         metrics.jsd(plain([1.0]), plain([1.0]), **options)
     with pytest.raises(ConfigError, match="unknown convention"):
         metrics.jsd_band(plain([1.0]), plain([1.0]), **options)
+
+
+def spread_of_rows(n: int, leak: float, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Return score and mass of a background, of which a score above 0 passes: about 4 % does."""
+    mass = 50.0 + rng.exponential(60.0, n)
+    score = rng.normal(-1.9, 1.0, n) + leak * np.exp(-0.5 * ((mass - 80.0) / 15.0) ** 2)
+    return score, mass
+
+
+def divergence_of_rows(score: Any, mass: Any) -> metrics.Jsd:
+    edges = np.linspace(50.0, 300.0, 51)
+    spectra = (np.histogram(mass[rows], edges)[0] * 1.0 for rows in (score > 0.0, score <= 0.0))
+    return metrics.jsd(*(Counts(n, n) for n in spectra))
+
+
+@pytest.mark.parametrize(("leak", "rows"), [(0.0, 10_000), (0.4, 10_000), (0.8, 20_000)])
+def test_errors_are_the_spread_over_samples_and_a_plain_bootstrap_is_not(
+    leak: float, rows: int
+) -> None:
+    rng, trials = np.random.default_rng(95), 200
+    found = [divergence_of_rows(*spread_of_rows(rows, leak, rng)) for _ in range(trials)]
+    value, inverse = (np.array([getattr(one, key) for one in found]) for key in ("jsd", "one_over"))
+    quantiles = np.percentile(inverse, [15.865525, 84.134475])
+    truth = {"jsd": value.std(ddof=1), "one_over": 0.5 * (quantiles[1] - quantiles[0])}
+    for key, expected in truth.items():
+        errors = np.mean([getattr(one, f"{key}_error") for one in found])
+        # Of the trials (a quantile's error is 1.24 / sqrt(n) of the width), of the replicas, and
+        # of those samples with more than the limit, which could have a divergence of their own.
+        allowed = 4.0 * np.hypot(1.24 / np.sqrt(trials), 1.0 / np.sqrt(2 * 300)) + 0.08
+        assert errors == pytest.approx(expected, rel=allowed)
+    score, mass = spread_of_rows(rows, leak, rng)
+    again = []
+    for _ in range(100):
+        chosen = rng.integers(0, rows, rows)
+        again.append(divergence_of_rows(score[chosen], mass[chosen]))
+    bootstrap = np.std([one.one_over for one in again], ddof=1)
+    if leak == 0.0:  # it has the noise twice
+        assert bootstrap < 0.65 * truth["one_over"]

@@ -32,7 +32,7 @@ def test_spread_over_seeds() -> None:
     rng = np.random.default_rng(121)
     names = [metrics.training_name("a", kind="seed", value=seed) for seed in (1, 2, 3)]
     names += ["b", *(metrics.training_name("c", kind="strength", value=v) for v in (1, 2))]
-    filled: Any = hists.score("mass", taggers=names, coarse=True)
+    filled: Any = hists.score("mass", taggers=names)
     for name in names:
         for label, power in (("background", 1.0), ("signal", 0.3)):
             hists.fill_score(

@@ -18,7 +18,7 @@ EFFICIENCIES = (0.02, 0.1, 0.5)
 @pytest.fixture(scope="module")
 def filled() -> Hist[Any]:
     rng = np.random.default_rng(111)
-    made = hists.score("mass", taggers=["unused", "independent", "sculpting"], coarse=True)
+    made = hists.score("mass", taggers=["unused", "independent", "sculpting"])
     for label, mean in (("background", -1.0), ("signal", 1.0)):
         mass = 50.0 + rng.exponential(60.0, ROWS)
         logit = rng.normal(mean, 1.0, ROWS)

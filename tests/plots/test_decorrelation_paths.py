@@ -34,9 +34,9 @@ def filled() -> dict[str, Hist[Any]]:
     rng = np.random.default_rng(141)
     trainings = names()
     made = {
-        "mass": hists.score("mass", taggers=trainings, coarse=True),
-        "mu": hists.score("mu", taggers=trainings, coarse=True),
-        "slices": hists.score("pt", taggers=trainings, coarse=True, edges=EDGES),
+        "mass": hists.score("mass", taggers=trainings),
+        "mu": hists.score("mu", taggers=trainings),
+        "slices": hists.score("pt", taggers=trainings, edges=EDGES),
         "sculpting": hists.sculpting("pt", taggers=trainings, edges=EDGES),
     }
     for label, mean in (("background", -1.0), ("signal", 1.0)):
