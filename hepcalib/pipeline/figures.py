@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import functools
 import pickle
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import ExitStack
+from concurrent.futures import as_completed
 from typing import TYPE_CHECKING
 
 from hepcalib import plots
 from hepcalib.ntuples.writing import TEMPORARY
+from hepcalib.processes import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from concurrent.futures import Executor
     from pathlib import Path
 
     from matplotlib.figure import Figure
@@ -46,18 +45,13 @@ def save_figures(folder: OutputFolder, figures: Mapping[str, Figure], *, workers
             complaints.append(f"figure '{name}': {reason}")
 
     sent = _pickled(figures) if workers > 1 and len(figures) > _FEW else {}
-    with ExitStack() as stack:
-        futures = {}
-        if sent:
-            count = min(workers, len(sent))
-            context = multiprocessing.get_context("spawn")
-            pool: Executor = stack.enter_context(ProcessPoolExecutor(count, context))
-            futures = {
-                pool.submit(_save, figure, _temporary(folder, name)): name
-                for name, figure in sent.items()
-            }
+    with Workers(min(workers, len(sent) or 1)) as pool:  # no process starts before a task
+        futures = {
+            pool.submit(_save, figure, _temporary(folder, name)): name
+            for name, figure in sent.items()
+        }
         for name in [name for name in figures if name not in sent]:
-            finish(name, lambda name=name: plots.save(figures[name], _temporary(folder, name)))  # type: ignore[misc]
+            finish(name, functools.partial(plots.save, figures[name], _temporary(folder, name)))
         for future in as_completed(futures):
             finish(futures[future], future.result)
     folder.clear_parts()

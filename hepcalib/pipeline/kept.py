@@ -11,6 +11,7 @@ import awkward as ak
 import boost_histogram as bh
 import numpy as np
 from coffea.processor.accumulator import AccumulatorABC
+from hist import Hist
 
 from hepcalib import hists
 from hepcalib.exceptions import OutputError
@@ -61,7 +62,7 @@ def _texts(counters: Mapping[str, Any]) -> Iterator[str]:
             yield value
 
 
-def separated(analysis: str, output: Any) -> tuple[dict[str, bh.Histogram], dict[str, Any]]:
+def separated(analysis: str, output: Any) -> tuple[dict[str, Hist[Any]], dict[str, Any]]:
     """Return the histograms of an output, and the rest of it as JSON can hold it.
 
     Histograms in mappings get the names of their keys, joined by a slash; the rest keeps its form.
@@ -72,12 +73,12 @@ def separated(analysis: str, output: Any) -> tuple[dict[str, bh.Histogram], dict
     if not isinstance(output, Mapping):
         msg = f"analysis '{analysis}': the processor returned {type(output).__name__}; needed: "
         raise OutputError(msg + "a dict of " + _ALLOWED)
-    found: dict[str, bh.Histogram] = {}
+    found: dict[str, Hist[Any]] = {}
     return found, _split(analysis, output, "", found)
 
 
 def _split(
-    analysis: str, output: Mapping[Any, Any], prefix: str, found: dict[str, bh.Histogram]
+    analysis: str, output: Mapping[Any, Any], prefix: str, found: dict[str, Hist[Any]]
 ) -> dict[str, Any]:
     rest: dict[str, Any] = {}
     for key, value in output.items():
@@ -89,7 +90,7 @@ def _split(
             if name in found:
                 msg = f"analysis '{analysis}': two histograms are named '{name}'"
                 raise OutputError(msg)
-            found[name] = value
+            found[name] = value if isinstance(value, Hist) else Hist(value)
         elif isinstance(value, Mapping):
             inner = _split(analysis, value, f"{name}/", found)
             if inner or not value:

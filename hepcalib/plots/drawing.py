@@ -196,7 +196,7 @@ def plain_ticks(axis: Axis, ratio: float) -> None:
 
 def _number(value: float, _: int | None = None) -> str:
     """Return 20, 0.5 or 20000 as they are, very large and small ones as powers of ten."""
-    digits, _, power = f"{value:g}".partition("e")
+    digits, _e, power = f"{value:g}".partition("e")
     if not power:
         return digits
     factor = "" if digits == "1" else rf"{digits} \times "

@@ -134,7 +134,7 @@ def test_projections_refuse_what_root_cannot_hold() -> None:
 
 
 def test_a_cutflow_keeps_its_categories() -> None:
-    cutflow = hist.Hist(hist.axis.StrCategory(["all", "e10"], name="cut"))
+    cutflow: Any = hist.Hist(hist.axis.StrCategory(["all", "e10"], name="cut"))
     assert hists.projections({"x": cutflow}) == {"x": cutflow}
 
 

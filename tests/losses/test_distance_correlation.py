@@ -195,11 +195,10 @@ def test_kept_values_are_those_of_dcor() -> None:
     for name, case in DCOR.items():
         assert found[name].keys() == case.keys()
         for key in case:
-            assert torch.allclose(
-                *(torch.tensor(of[key], dtype=torch.float64) for of in (found[name], case)),
-                rtol=0,
-                atol=1e-12,
+            made_now, kept = (
+                torch.tensor(of[key], dtype=torch.float64) for of in (found[name], case)
             )
+            assert torch.allclose(made_now, kept, rtol=0, atol=1e-12)
 
 
 def test_one_nuisance_as_a_column_or_padded_to_two() -> None:
