@@ -80,6 +80,7 @@ API: dict[str, list[str]] = {
         "ScopeWarning",
         "ShapeError",
         "TrainingError",
+        "one_line",
         "suggestion",
     ],
     "hepcalib.export": [
