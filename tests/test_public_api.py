@@ -82,6 +82,7 @@ API: dict[str, list[str]] = {
         "ScopeWarning",
         "ShapeError",
         "TrainingError",
+        "one_line",
         "suggestion",
     ],
     "hepcalib.export": [

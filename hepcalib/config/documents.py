@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Document", "Key", "complaint", "read_document"]
 
-Key = tuple[str | int, ...]
+Key = tuple[str | int | float, ...]
 
 MOST_BYTES = 4 << 20
 MOST_VALUES = 100_000  # with what aliases stand for
@@ -56,8 +56,8 @@ def read_document(path: Path) -> Document:
         _check_size(content, path)
         node = yaml.compose(content, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
-        _refuse(f"{path}{line}", f"is no valid YAML: {error.problem or error.context}")
+        message = f"is no valid YAML: {error.problem or error.context}"
+        _refuse(_line(path, error.problem_mark), message)
     except (yaml.YAMLError, ValueError) as error:
         _refuse(str(path), f"is no valid YAML: {error}")
     if not isinstance(node, yaml.MappingNode):
@@ -96,11 +96,11 @@ def _check_size(content: str, path: Path) -> None:
     known: dict[str, _Part | None] = {}  # what anchors stand for; None while it is open
     opened: list[_Part] = [_Part("")]
     for event in yaml.parse(content, Loader=_Loader):
-        place, inner = f"{path}:{event.start_mark.line + 1}", opened[-1]
+        place, inner = _line(path, event.start_mark), opened[-1]
         if isinstance(event, yaml.DocumentStartEvent) and inner.values:
             _refuse(place, "begins another document; a configuration is one")
         if isinstance(event, yaml.AliasEvent):
-            part = known.get(event.anchor, _Part(""))
+            part = known.get(event.anchor or "", _Part(""))
             if part is None:
                 _refuse(place, f"the alias *{event.anchor} stands inside of what it stands for")
             inner.add(part)
@@ -150,7 +150,7 @@ class _Reader:
             self._refuse(node, key, f"the tag {node.tag} is not known; leave it out")
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*key, index)) for index, item in enumerate(node.value)]
-        return self._mapping(node, key)
+        return self._mapping(node, key) if isinstance(node, yaml.MappingNode) else None
 
     def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[Any, Any]:
         found: dict[Any, Any] = {}
@@ -213,7 +213,7 @@ class _Reader:
             self._refuse(node, key, f"{_short(repr(text))} is no {kind}; quote it to have a text")
 
     def _place(self, node: yaml.Node) -> str:
-        return f"{self.path}:{node.start_mark.line + 1}"
+        return _line(self.path, node.start_mark)
 
     def _refuse(self, node: yaml.Node, key: Key, message: str) -> NoReturn:
         raise ConfigError(complaint({**self.places, key: self._place(node)}, key, message))
@@ -223,6 +223,11 @@ def _short(text: str) -> str:
     return one_line(text, longest=300)
 
 
+def _line(path: Path, mark: Any) -> str:
+    return str(path) if mark is None else f"{path}:{mark.line + 1}"
+
+
 def _kind(node: yaml.Node | None) -> str:
-    kinds = {yaml.MappingNode: "a mapping", yaml.SequenceNode: "a list"}
-    return kinds.get(type(node), "nothing" if node is None else "a single value")
+    if isinstance(node, yaml.CollectionNode):
+        return "a mapping" if isinstance(node, yaml.MappingNode) else "a list"
+    return "nothing" if node is None else "a single value"

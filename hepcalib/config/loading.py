@@ -134,7 +134,7 @@ def _known_keys(document: Any, key: Key) -> list[str]:
     return sorted({name for k in chosen for name in k.model_fields})
 
 
-def _has(model: Any, part: str | int) -> bool:
+def _has(model: Any, part: str | float) -> bool:
     return isinstance(part, str) and part in model.model_fields
 
 

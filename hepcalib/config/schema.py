@@ -150,7 +150,7 @@ class BundleFile(BaseModel, extra="forbid", frozen=True):
 def _is_bundle(value: Any) -> str | None:
     if isinstance(value, dict):
         return "existing bundle" if "bundle" in value else "trained model"
-    known = {ModelConfig: "trained model", BundleFile: "existing bundle"}
+    known: dict[type, str] = {ModelConfig: "trained model", BundleFile: "existing bundle"}
     return known.get(type(value))
 
 
