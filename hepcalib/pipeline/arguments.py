@@ -11,7 +11,7 @@ from hepcalib.pipeline.analyses import processor_class, stand_ins
 from hepcalib.pipeline.signatures import parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from hepcalib.config import Loaded
     from hepcalib.pipeline.signatures import Parameter
@@ -72,8 +72,11 @@ def _takes_models(taker: Parameter) -> bool:
 
 def _described(loaded: Loaded, used: str) -> str:
     config = loaded.config
-    kinds = {"scan": config.scans, "residual": config.residuals}
-    kinds |= {"decorrelator": config.decorrelators}
+    kinds: dict[str, Mapping[str, Any]] = {
+        "scan": config.scans,
+        "residual": config.residuals,
+        "decorrelator": config.decorrelators,
+    }
     kind = next((kind for kind, known in kinds.items() if used in known), "model")
     return f"the {kind} '{used}'"
 

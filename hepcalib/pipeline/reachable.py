@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import awkward as ak
@@ -16,8 +17,6 @@ from hepcalib.pipeline.inputs import dataset_files, dataset_layout
 from hepcalib.pipeline.learnable import part_mask, quantity, ranges, selection, validation_mask
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from hepcalib.config import Loaded
@@ -46,12 +45,13 @@ def require_examples(loaded: Loaded, config: ModelConfig) -> None:
     if all(number is not None for number in simulated):
         _require_expected(sum(number or 0 for number in simulated), config)
         return
+    given = [(path, name) for name in config.datasets for path in dataset_files(loaded, name)]
     files = [
         (path, dataset_layout(loaded.config, name))
-        for name in config.datasets
-        for path in dataset_files(loaded, name)
+        for path, name in given
+        if isinstance(path, Path) and path.exists()
     ]
-    if any(not path.exists() for path, _ in files):
+    if len(files) < len(given):  # some are behind URLs, or not made yet
         return
     if sum(ntuples.scan(path, layout).entries for path, layout in files) > MOST_ENTRIES:
         return
@@ -85,7 +85,7 @@ def _sample(loaded: Loaded, dataset: str) -> str:
 def _clusters_to_come(loaded: Loaded, name: str) -> int | None:
     """Return how many clusters a dataset will have, if it is of a sample that is not there."""
     sample = loaded.config.samples.get(_sample(loaded, name))
-    is_there = sample is not None and dataset_files(loaded, name)[0].exists()
+    is_there = sample is not None and Path(dataset_files(loaded, name)[0]).exists()
     return sample.clusters if isinstance(sample, TopoClusterSample) and not is_there else None
 
 

@@ -59,7 +59,9 @@ def parameter(taker: Callable[..., Any], keyword: str) -> Parameter | None:
     own = every.get(keyword)
     if own is None or own.kind not in (own.POSITIONAL_OR_KEYWORD, own.KEYWORD_ONLY):
         own = next((p for p in every.values() if p.kind is p.VAR_KEYWORD), None)
-    return own and Parameter(own.name, str(own.annotation), _kind(own.annotation, taker))
+    if own is None:
+        return None
+    return Parameter(own.name, str(own.annotation), _kind(own.annotation, taker))
 
 
 def problem(taker: Callable[..., Any], keyword: str, value: Any) -> str | None:
