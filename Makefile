@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint validate clean
+.PHONY: demo test test-processors lint validate clean
 
 # One stamp per set of extras, remade when the project's dependencies change.
 $(VENV)/.%-installed: pyproject.toml constraints.txt
@@ -16,6 +16,20 @@ demo: $(VENV)/.pythia-installed
 
 test: $(VENV)/.test-installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not validation' --numprocesses $(WORKERS) --dist loadgroup
+
+# What makes torch and its libraries round as on x86 processors with AVX2 only, and with SSE4 only.
+PROCESSORS := \
+	"ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2" \
+	"ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 ONEDNN_MAX_CPU_ISA=SSE41" \
+	"MKL_CBWR=COMPATIBLE"
+TESTS ?= tests
+
+test-processors: $(VENV)/.test-installed
+	failed=0; for setting in $(PROCESSORS); do \
+		echo "$$setting"; \
+		env $$setting OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not validation' --numprocesses $(WORKERS) \
+			--dist loadgroup $(TESTS) || failed=1; \
+	done; exit $$failed
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .

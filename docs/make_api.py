@@ -45,9 +45,11 @@ ROOMS: Final = (
     "hepcalib.metrics",
     "hepcalib.plots",
     "hepcalib.study",
+    "hepcalib.stopping",
+    "hepcalib.processes",
     "hepcalib.run",
     "hepcalib.config",
-    "processors",
+    "hepcalib.processors",
 )
 """The public rooms, in the order in which data goes through them."""
 
@@ -106,7 +108,7 @@ def _signature(value: Any) -> str:
     if isinstance(definition, ast.FunctionDef):
         return _call(definition)
     for owner in value.__mro__:
-        if owner.__module__.partition(".")[0] not in {"hepcalib", "processors"}:
+        if owner.__module__.partition(".")[0] != "hepcalib":
             break
         body = _parsed(owner).body
         for statement in body:

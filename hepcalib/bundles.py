@@ -14,16 +14,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import safetensors.torch
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
 from torch import nn
 
 import hepcalib
-from hepcalib import models
-from hepcalib.exceptions import BundleError, ConfigError, HepcalibError, suggestion
+from hepcalib import documents, models, weights
+from hepcalib.exceptions import (
+    BundleError,
+    ConfigError,
+    DocumentError,
+    HepcalibError,
+    suggestion,
+)
 from hepcalib.features import Inputs
 from hepcalib.models import BernoulliHead, Model
 from hepcalib.ntuples.quantities import QUANTITIES, Quantity
+from hepcalib.settings import own_settings, seeded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +42,7 @@ Location: TypeAlias = Literal["median", "mean", "mode", "response_mean", "respon
 
 VERSION = 1
 SPEC_FILE, WEIGHTS_FILE = "bundle.json", "weights.safetensors"
+LARGEST_SPEC = 1 << 24  # [bytes]
 
 
 class BundleSpec(BaseModel):
@@ -109,9 +117,7 @@ def save(
     _check_statistic(target, location)
     _check_quantity(object, quantity)
     state = nn.ModuleDict({"model": model, "inputs": inputs}).state_dict()
-    weights = safetensors.torch.save(
-        {key: value.cpu().contiguous() for key, value in state.items()}
-    )
+    stored = safetensors.torch.save({key: value.cpu().contiguous() for key, value in state.items()})
     fields = {
         "version": VERSION,
         "hepcalib": hepcalib.__version__,
@@ -123,13 +129,13 @@ def save(
         "location": location,
         "model": models.describe(model),
         "inputs": inputs.definition,
-        "weights_sha256": _sha256(weights),
+        "weights_sha256": _sha256(stored),
         "provenance": dict(provenance or {}),
     }
     try:
         fields = json.loads(_canonical(fields))  # what a reader gets: text keys, lists
         document = _canonical({**fields, "sha256": _sha256(_canonical(fields))})
-        _write(folder, {SPEC_FILE: document, WEIGHTS_FILE: weights})
+        _write(folder, {SPEC_FILE: document, WEIGHTS_FILE: stored})
     except (TypeError, ValueError) as error:
         msg = f"{folder}: the provenance cannot be written as JSON: {error}"
         raise BundleError(msg) from error
@@ -148,26 +154,20 @@ def load(path: str | Path) -> Bundle:
     """
     folder = Path(path)
     spec, digest = _read_spec(folder)
-    weights_file = folder / WEIGHTS_FILE
-    weights = _read(weights_file)
-    if _sha256(weights) != spec.weights_sha256:
-        msg = (
-            f"{weights_file}: sha256 is {_sha256(weights)}, {SPEC_FILE} says "
-            f"{spec.weights_sha256}; the file is damaged or of another bundle"
-        )
-        raise BundleError(msg)
-    if spec.kind == "response" and spec.quantity is None:
-        msg = f"{folder / SPEC_FILE}: does not say whose response it predicts; train it again"
-        raise BundleError(msg)
     try:
-        model, inputs = models.build(spec.model), _inputs(spec.inputs)
-        parts = nn.ModuleDict({"model": model, "inputs": inputs})
-        parts.load_state_dict(safetensors.torch.load(weights), strict=True)
+        with own_settings(), seeded(), torch.inference_mode(mode=False):
+            inputs = _inputs(spec.inputs)
+            model = weights.restored(
+                spec.model, inputs, folder / WEIGHTS_FILE, sha256=spec.weights_sha256
+            )
+        _check(model, inputs, kind=spec.kind, owner=spec.object)
+        _check_statistic(spec.target, spec.location)
+        _check_owner(spec)
+    except DocumentError as error:
+        msg = f"{folder / WEIGHTS_FILE}: {error}"
+        raise BundleError(msg) from error
     except HepcalibError as error:
         msg = f"{folder / SPEC_FILE}: {error}"
-        raise BundleError(msg) from error
-    except (SafetensorError, RuntimeError) as error:
-        msg = f"{weights_file}: does not hold the weights that {SPEC_FILE} describes: {error}"
         raise BundleError(msg) from error
     model.eval().requires_grad_(requires_grad=False)
     return Bundle(model=model, inputs=inputs.eval(), spec=spec, sha256=digest, path=folder)
@@ -184,11 +184,15 @@ def sha256_of(path: str | Path) -> str:
 
 def _read_spec(folder: Path) -> tuple[BundleSpec, str]:
     file = folder / SPEC_FILE
-    content = _read(file)
     try:
-        fields = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        msg = f"{file}: is no JSON: {error}"
+        content = documents.content(file, limit=LARGEST_SPEC)
+    except DocumentError as error:
+        msg = f"{file}: {error}; a bundle is a folder with {SPEC_FILE} and {WEIGHTS_FILE}"
+        raise BundleError(msg) from error
+    try:
+        fields = documents.parsed(content)
+    except DocumentError as error:
+        msg = f"{file}: {error}"
         raise BundleError(msg) from error
     if not isinstance(fields, dict):
         msg = f"{file}: holds a {type(fields).__name__}; needed: an object with a version"
@@ -249,6 +253,16 @@ def _check_quantity(owner: str, quantity: str | None) -> None:
         raise ConfigError(msg)
 
 
+def _check_owner(spec: BundleSpec) -> None:
+    _check_quantity(spec.object, spec.quantity)
+    if spec.kind == "response" and spec.quantity is None:
+        msg = "does not say whose response it predicts; train it again"
+        raise ConfigError(msg)
+    if spec.kind == "tagger" and spec.quantity is not None:
+        msg = f"a tagger of the {spec.quantity}; needed: no quantity, which a response has"
+        raise ConfigError(msg)
+
+
 def _check_statistic(target: str, location: str) -> None:
     for name, value, kind in (("target", target, Target), ("location", location, Location)):
         if value not in get_args(kind):
@@ -278,17 +292,6 @@ def _write(target: Path, files: Mapping[str, bytes]) -> None:
             if old.exists():
                 old.rename(target)
             raise
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        msg = (
-            f"{file}: cannot be read: {error.strerror}; a bundle is a folder with {SPEC_FILE} and "
-            f"{WEIGHTS_FILE}"
-        )
-        raise BundleError(msg) from error
 
 
 def _canonical(fields: Mapping[str, Any]) -> bytes:

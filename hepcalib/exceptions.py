@@ -12,12 +12,15 @@ __all__ = [
     "BundleError",
     "ConfigError",
     "DataError",
+    "DocumentError",
     "HepcalibError",
     "NtupleError",
+    "OutputError",
     "RunError",
     "ScopeWarning",
     "ShapeError",
     "TrainingError",
+    "one_line",
     "suggestion",
 ]
 
@@ -46,6 +49,14 @@ class BundleError(HepcalibError):
     """A model bundle that is missing, damaged or of another version."""
 
 
+class DocumentError(HepcalibError):
+    """Bytes that are not what hepcalib writes into such a file; says why, not which file."""
+
+    def __init__(self, reason: str, *, missing: bool = False) -> None:
+        super().__init__(reason)
+        self.missing = missing
+
+
 class TrainingError(HepcalibError):
     """A training that diverged or has nothing to learn from."""
 
@@ -54,13 +65,27 @@ class RunError(HepcalibError):
     """A run that could not process, or account for, all events."""
 
 
+class OutputError(RunError):
+    """An output of a processor that does not add up, or that no file of a run can hold."""
+
+
 class ScopeWarning(UserWarning):
     """A method is used for what it cannot do: its result would look better than it is."""
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: object, known: Iterable[object]) -> str:
     """Return the sentence that lists the known names and the nearest one to a mistyped name."""
-    names = sorted(known)
-    nearest = difflib.get_close_matches(name, names, n=1)
+    names = sorted(map(str, known))
+    nearest = difflib.get_close_matches(str(name), names, n=1)
     hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
     return f"Known: {', '.join(names)}.{hint}"
+
+
+def one_line(text: str, *, longest: int = 600) -> str:
+    """Return a message as one printable line, shortened in its middle if it is longer."""
+    line = " ".join(text.split())
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line[: 50 * longest])
+    if len(line) <= longest:
+        return line
+    half = (longest - 5) // 2
+    return f"{line[:half]} ... {line[-half:]}"

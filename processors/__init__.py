@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from processors.cluster_calibration import ClusterCalibration
-from processors.cluster_study import ClusterStudy
-from processors.decorrelation_comparison import DecorrelationComparison
-from processors.jet_calibration import JetCalibration
-from processors.jet_tagging import JetTagging
-from processors.prior_independence import PriorIndependence
-from processors.published_calibration import PublishedCalibration
-from processors.tagger_comparison import TaggerComparison
-from processors.uncertain_tagging import UncertainTagging
+from hepcalib.processors.cluster_calibration import ClusterCalibration
+from hepcalib.processors.cluster_study import ClusterStudy
+from hepcalib.processors.decorrelation_comparison import DecorrelationComparison
+from hepcalib.processors.jet_calibration import JetCalibration
+from hepcalib.processors.jet_tagging import JetTagging
+from hepcalib.processors.prior_independence import PriorIndependence
+from hepcalib.processors.published_calibration import PublishedCalibration
+from hepcalib.processors.tagger_comparison import TaggerComparison
+from hepcalib.processors.uncertain_tagging import UncertainTagging
 
 __all__ = [
     "ClusterCalibration",

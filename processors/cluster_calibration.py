@@ -9,12 +9,27 @@ from coffea.processor import ProcessorABC
 
 from hepcalib import calibration as truths
 from hepcalib import hists, inference, metrics, ntuples, plots
+from hepcalib.processors.clusters import (
+    BEST,
+    EM,
+    LCW,
+    cluster_columns,
+    fill_spectra,
+    given_energies,
+    is_measurable,
+)
+from hepcalib.processors.columns import calibrated_columns, floats, in_place, save_columns
+from hepcalib.processors.options import choice
+from hepcalib.processors.responses import (
+    coverage_study,
+    covered,
+    fill_coverages,
+    fill_pulls,
+    fill_responses,
+    response_study,
+)
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
-from processors.clusters import BEST, EM, LCW, fill_spectra, given_energies, is_measurable
-from processors.columns import floats, in_place, save_columns
-from processors.options import choice
-from processors.responses import fill_pulls, fill_responses, response_study
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +45,7 @@ __all__ = ["ClusterCalibration"]
 
 SCALES = (EM, LCW, "Calibrated", BEST)
 VARIABLES = ("true_energy", "calibrated_energy", "mu", "n_pv", "rapidity")
+COVERED = ("calibrated_energy", "rapidity", "mu")
 
 
 class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
@@ -71,9 +87,9 @@ class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyp
             where=f"{ntuples.where(events)}, clusters of positive energy",
         )
         if self.columns is not None:
-            identity = {key: np.asarray(everything[key]) for key in ("run", "event", "index")}
-            own = {k: in_place(v, positive) for k, v in _columns(clusters, answer).items()}
-            save_columns(self.columns, events, identity | own)
+            own = calibrated_columns(answer, floats(clusters, "energy"), quantity="energy")
+            own = {name: in_place(values, positive) for name, values in own.items()}
+            save_columns(self.columns, events, cluster_columns(everything) | own)
         measurable = is_measurable(clusters)
         clusters, answer = clusters[measurable], answer[measurable]
         energies = given_energies(clusters)
@@ -89,6 +105,12 @@ class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyp
                 energies, truth, variables, scales=SCALES, weight=weight, quantity="energy"
             ),
             **fill_pulls(answer, target, weight=weight),
+            **fill_coverages(
+                {name: variables[name] for name in COVERED},
+                response=energies[EM] / truth,
+                answer=answer,
+                weight=weight,
+            ),
             "spectrum": fill_spectra({"True": truth, **energies}, weight),
             "uncertainty_rapidity": _uncertainty_rapidity(clusters, answer, weight),
         }
@@ -102,7 +124,9 @@ class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyp
         """Return linearity, resolution, pulls and uncertainty spectrum, with their figures."""
         found, figures = response_study(histograms, VARIABLES)
         found["pulls"] = metrics.pulls(histograms["pull"])
-        found["coverage"] = metrics.coverage(histograms["pull"])
+        found["pull_fractions"] = metrics.pull_fractions(histograms["pull"])
+        coverages, drawn = coverage_study(histograms, COVERED)
+        found, figures = found | coverages, figures | drawn
         found["uncertainty"] = metrics.uncertainty_spectrum(histograms["uncertainty"])
         spectra = metrics.spectra(histograms["spectrum"], reference="True")
         present = {scale: s for scale, s in spectra.items() if np.any(s.density > 0)}
@@ -113,17 +137,6 @@ class ClusterCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyp
             histograms["uncertainty_rapidity"]
         )
         return Study(found, figures, _summary(found))
-
-
-def _columns(clusters: ak.Array, answer: ak.Array) -> dict[str, NDArray[Any]]:
-    energy = floats(clusters, "energy") / floats(answer, "response")
-    columns = {"energy_calibrated": energy}
-    for suffix in ("stat", "syst", "tot"):
-        relative = floats(answer, f"sigma_{suffix}") / floats(answer, "response")
-        columns[f"energy_sigma_{suffix}"] = energy * relative
-    columns["response"] = floats(answer, "response")
-    columns["in_range"] = np.asarray(answer["in_range"])
-    return columns
 
 
 def _uncertainty_rapidity(
@@ -147,8 +160,9 @@ def _summary(found: Mapping[str, Any]) -> dict[str, str]:
     }
     worst = {s: np.nanmax(np.abs(x.linearity)) for s, x in linearity.items()}
     lines |= {f"largest non-linearity, {scale}": f"{value:.3f}" for scale, value in worst.items()}
-    total = found["pulls"]["total"]
+    total = found["pulls"]["pull"]
     lines["width of the pulls"] = f"{total.width:.3f} +- {total.width_error:.3f}"
+    lines["coverage of the 68.3 % interval"] = covered(found, "mu")
     maxima = found["uncertainty"]["total"].peaks
     lines["maxima of the uncertainty spectrum"] = ", ".join(f"{peak:.2f}" for peak in maxima)
     return lines

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hepcalib import hists, metrics, plots
+from hepcalib.processors.responses import response_study
+from hepcalib.processors.uncertainties import COVERED, key_of
 from hepcalib.study import Study
-from processors.responses import response_study
-from processors.uncertainties import COVERED, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -165,7 +165,7 @@ def _summary(found: Mapping[str, Any]) -> dict[str, str]:
         for scale, r in found["resolution_mu"].items()
     }
     for name, kinds in found["pulls"].items():
-        total, covered = kinds["total"], found["coverage_mu"][name]
+        total, covered = kinds["pull"], found["coverage_mu"][name]
         lines[f"pulls and coverage, {name}"] = (
             f"width {total.width:.3f} +- {total.width_error:.3f}, 68.3 % interval "
             f"{100 * covered.overall:.1f} +- {100 * covered.overall_error:.1f} %"

@@ -9,14 +9,21 @@ from coffea.processor import ProcessorABC
 
 from hepcalib import calibration, hists, inference, ntuples
 from hepcalib.exceptions import ConfigError
-from hepcalib.training.devices import DEVICES
-from processors.cluster_figures import cluster_study
-from processors.clusters import BEST, EM, LCW, fill_spectra, given_energies, is_measurable
-from processors.columns import floats
-from processors.event_sums import fill_event_sums, finish_event_sums
-from processors.options import choice
-from processors.responses import fill_pulls, fill_responses
-from processors.uncertainties import (
+from hepcalib.processors.cluster_figures import cluster_study
+from hepcalib.processors.clusters import (
+    BEST,
+    EM,
+    LCW,
+    cluster_columns,
+    fill_spectra,
+    given_energies,
+    is_measurable,
+)
+from hepcalib.processors.columns import calibrated_columns, floats, in_place, save_columns
+from hepcalib.processors.event_sums import fill_event_sums, finish_event_sums
+from hepcalib.processors.options import choice
+from hepcalib.processors.responses import fill_pulls, fill_responses
+from hepcalib.processors.uncertainties import (
     fill_agreement,
     fill_coverages,
     fill_densities,
@@ -24,6 +31,7 @@ from processors.uncertainties import (
     fill_scan,
     key_of,
 )
+from hepcalib.training.devices import DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,6 +64,9 @@ class ClusterStudy(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         prior_precision: A scan: precision of the prior -> its model.
         compare: Two methods that are compared cluster by cluster; the first two if None.
         stride: Densities are drawn of every event whose number this divides.
+        columns: Folder for the calibrated clusters, a part per chunk; none are written if None.
+            They have a row for every cluster, with NaN where it has no true or no positive energy,
+            and names that end in the method, in lower case.
         device: auto, cpu or cuda.
         methods: Name -> a bundle, or its handle, that predicts the response of clusters. The
             first one is shown in the figures of a single method.
@@ -74,6 +85,7 @@ class ClusterStudy(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         prior_precision: Mapping[float, Handle | Path] | None = None,
         compare: Sequence[str] | None = None,
         stride: int = 25,
+        columns: str | None = None,
         device: str = "auto",
         **methods: Handle | Path,
     ) -> None:
@@ -93,17 +105,24 @@ class ClusterStudy(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
             "prior_precision": dict(prior_precision or {}),
         }
         self.stride = stride
+        self.columns = columns
         self.device = choice("device", device, DEVICES)
 
     def process(self, events: ak.Array) -> dict[str, Hist[Any]]:
         """Return the histograms of one chunk."""
-        clusters = ntuples.objects(events)
-        clusters = clusters[is_measurable(clusters)]
+        everything = ntuples.objects(events)
+        measurable = is_measurable(everything)
+        clusters = everything[measurable]
         where = f"{ntuples.where(events)}, measurable clusters"
         answers = {
             name: inference.predict(handle, clusters, device=self.device, where=where)
             for name, handle in self.methods.items()
         }
+        if self.columns is not None:
+            columns = cluster_columns(everything)
+            for name, values in _calibrated(clusters, answers).items():
+                columns[name] = in_place(values, measurable)
+            save_columns(self.columns, events, columns)
         return {
             **self._scales(clusters, answers, events.metadata),
             **self._uncertainties(clusters, answers, where),
@@ -191,3 +210,13 @@ class ClusterStudy(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         """Return the true value of what a method was trained to predict."""
         spec = inference.resident(self.methods[name], device=self.device).spec
         return calibration.target(measured, truth, spec.target)
+
+
+def _calibrated(clusters: ak.Array, answers: Mapping[str, ak.Array]) -> dict[str, NDArray[Any]]:
+    """Return the columns of every method, each with the method at the end of its name."""
+    measured = floats(clusters, "energy")
+    return {
+        f"{column}_{key_of(name)}": values
+        for name, answer in answers.items()
+        for column, values in calibrated_columns(answer, measured, quantity="energy").items()
+    }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hepcalib import hists
-from processors.columns import floats
+from hepcalib.processors.columns import floats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from hist import Hist
     from numpy.typing import NDArray
 
-__all__ = ["BEST", "EM", "LCW", "fill_spectra", "given_energies", "is_measurable"]
+__all__ = [
+    "BEST",
+    "EM",
+    "LCW",
+    "cluster_columns",
+    "fill_spectra",
+    "given_energies",
+    "is_measurable",
+]
 
 EM, LCW, BEST = "EM", "LCW", "Best possible"
 
@@ -24,6 +32,15 @@ EM, LCW, BEST = "EM", "LCW", "Best possible"
 def is_measurable(clusters: ak.Array) -> NDArray[np.bool_]:
     """Tell where there is a response: not for noise, which has no true or a negative energy."""
     return ~((floats(clusters, "true_energy") <= 0) | (floats(clusters, "energy") <= 0))
+
+
+def cluster_columns(clusters: ak.Array) -> dict[str, NDArray[Any]]:
+    """Return what the columns of every study of clusters begin with: which each is, and its truth.
+
+    Those are `run`, `event`, `index`, `weight`, and `energy` and `true_energy` in GeV.
+    """
+    names = ("run", "event", "index", "weight", "energy", "true_energy")
+    return {name: np.asarray(clusters[name]) for name in names}
 
 
 def given_energies(clusters: ak.Array) -> dict[str, NDArray[np.float64]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hepcalib import ntuples
+from hepcalib.inference.prediction import RESPONSE_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,12 +16,34 @@ if TYPE_CHECKING:
     import awkward as ak
     from numpy.typing import NDArray
 
-__all__ = ["floats", "in_place", "save_columns"]
+__all__ = ["calibrated_columns", "floats", "in_place", "save_columns"]
 
 
 def floats(objects: ak.Array, column: str) -> NDArray[np.float64]:
     """Return a column of a flat record as a float64 array."""
     return np.asarray(objects[column], dtype=np.float64)
+
+
+def calibrated_columns(
+    answer: ak.Array, measured: NDArray[np.float64], *, quantity: str
+) -> dict[str, NDArray[Any]]:
+    """Return a calibrated quantity with its uncertainties [GeV], and what follows it.
+
+    The others are named as those of a prediction: the response R with the ends of its interval, and
+    mean and uncertainties of the variable that the model was trained for.
+
+    Args:
+        answer: What `inference.predict` returned for a response model.
+        measured: The measured quantity [GeV] (rows,).
+        quantity: What it is; begins the names of the columns in GeV.
+    """
+    response = floats(answer, "response")
+    columns: dict[str, NDArray[Any]] = {f"{quantity}_calibrated": measured / response}
+    for suffix in ("stat", "syst", "tot"):
+        relative = floats(answer, f"sigma_{suffix}") / response
+        columns[f"{quantity}_sigma_{suffix}"] = columns[f"{quantity}_calibrated"] * relative
+    others = [name for name in RESPONSE_FIELDS if not name.startswith("sigma_")]
+    return columns | {name: np.asarray(answer[name]) for name in others}
 
 
 def in_place(values: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:

@@ -12,12 +12,12 @@ import numpy as np
 from hepcalib import hists, inference, metrics, ntuples
 from hepcalib.exceptions import ConfigError, suggestion
 from hepcalib.inference import DecorrelatedTagger, Handle
+from hepcalib.processors.columns import floats
+from hepcalib.processors.decorrelation_study import PROFILES, comparison
+from hepcalib.processors.jet_tagging import MASSES
+from hepcalib.processors.options import choice, interval
+from hepcalib.processors.ranked import Ranked
 from hepcalib.training.devices import DEVICES
-from processors.columns import floats
-from processors.decorrelation_study import PROFILES, comparison
-from processors.jet_tagging import MASSES
-from processors.options import choice, interval
-from processors.ranked import Ranked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

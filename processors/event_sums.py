@@ -9,7 +9,7 @@ import numpy as np
 
 from hepcalib import hists
 from hepcalib.hists.axes import category_axis
-from processors.columns import floats
+from hepcalib.processors.columns import floats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,12 +13,20 @@ from hepcalib import calibration as truths
 from hepcalib import hists, inference, metrics, ntuples, plots
 from hepcalib.hists.axes import fill, flavour_bins, histogram
 from hepcalib.ntuples import quantities
+from hepcalib.processors.columns import calibrated_columns, floats, in_place, save_columns
+from hepcalib.processors.options import choice
+from hepcalib.processors.residuals import corrected
+from hepcalib.processors.responses import (
+    coverage_study,
+    covered,
+    fill_coverages,
+    fill_pulls,
+    fill_responses,
+    response_study,
+    within,
+)
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
-from processors.columns import floats, in_place, save_columns
-from processors.options import choice
-from processors.residuals import corrected
-from processors.responses import fill_pulls, fill_responses, response_study, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +44,7 @@ __all__ = ["JetCalibration"]
 
 SCALES = ("Raw", "Published", "Calibrated", "Residual")
 POSITIONS = ("eta", "mu", "n_pv", "rho")
+COVERED = ("eta", "mu")  # beside the true value
 RESPONSES: dict[str, Measured] = {"pt": "pt", "energy": "jet_energy", "mass": "mass"}
 SHOWN, SHOWN_OF_MASS = (-0.2, 0.3), (-0.5, 1.5)
 """Range of the non-linearity that figures show: at the threshold of the jets it is larger."""
@@ -93,10 +102,11 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         answer = inference.predict(self.calibration, jets, device=self.device, where=where)
         scales = self._scales(jets, answer, quantity)
         if self.columns is not None:
-            identity = {k: np.asarray(everything[k]) for k in ("run", "lumi", "event", "index")}
-            own = _columns(answer, scales, quantity)
+            own = calibrated_columns(answer, scales["Raw"], quantity=quantity)
+            if "Residual" in scales:
+                own[f"{quantity}_residual"] = scales["Residual"]
             own = {name: in_place(values, positive) for name, values in own.items()}
-            save_columns(self.columns, events, identity | own)
+            save_columns(self.columns, events, _given(everything, quantity) | own)
         truth = quantities.true(jets, "jet", quantity)
         known = np.asarray(jets["matched"]) & (truth > 0)
         counts = _counts(np.asarray(everything["matched"]), in_place(known, positive))
@@ -104,17 +114,24 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         scales = {name: values[known] for name, values in scales.items()}
         weight = floats(jets, "weight") if self.weights == "event" else np.ones(len(jets))
         target = truths.target(scales["Raw"], truth, spec.target)
+        variables = _variables(jets, truth, quantity)
         return {
             "jets": counts,
             **fill_responses(
                 scales,
                 truth,
-                _variables(jets, truth, quantity),
+                variables,
                 scales=SCALES,
                 weight=weight,
                 quantity=RESPONSES[quantity],
             ),
             **fill_pulls(answer, target, weight=weight),
+            **fill_coverages(
+                {name: variables[name] for name in (f"true_{RESPONSES[quantity]}", *COVERED)},
+                response=scales["Raw"] / truth,
+                answer=answer,
+                weight=weight,
+            ),
         }
 
     def postprocess(self, accumulator: dict[str, Hist[Any]]) -> dict[str, Hist[Any]]:
@@ -132,9 +149,11 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
             figures[key] = within(figures[key], *(SHOWN_OF_MASS if own == "true_mass" else SHOWN))
         found["pulls"] = metrics.pulls(histograms["pull"])
         found["uncertainty"] = metrics.uncertainty_spectrum(histograms["uncertainty"])
+        coverages, drawn = coverage_study(histograms, (own, *COVERED))
+        found, figures = found | coverages, figures | drawn
         figures["pulls"] = plots.pull_figure(found["pulls"])
         figures["uncertainty"] = plots.uncertainty_figure(found["uncertainty"])
-        total = found["pulls"]["total"]
+        total = found["pulls"]["pull"]
         counts = histograms["jets"].values()
         found["jets"] = {name: float(n) for name, n in zip(OUTCOMES, counts, strict=True)}
         symbol = {"true_mass": "m", "true_jet_energy": "E", "true_pt": "pT"}[own]
@@ -143,6 +162,7 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
             for scale, result in found[f"resolution_{own}"].items()
         }
         summary["width of the pulls"] = f"{total.width:.3f} +- {total.width_error:.3f}"
+        summary["coverage of the 68.3 % interval"] = covered(found, own)
         summary |= {f"jets {name}": f"{n:.0f}" for name, n in found["jets"].items()}
         return Study(found, figures, summary)
 
@@ -181,15 +201,10 @@ def _counts(matched: NDArray[np.bool_], known: NDArray[np.bool_]) -> Hist[Any]:
     return counts
 
 
-def _columns(
-    answer: ak.Array, scales: Mapping[str, Floats], quantity: str
-) -> dict[str, NDArray[Any]]:
-    columns = {f"{quantity}_calibrated": scales["Calibrated"]}
-    if "Residual" in scales:
-        columns[f"{quantity}_residual"] = scales["Residual"]
-    for suffix in ("stat", "syst", "tot"):
-        relative = floats(answer, f"sigma_{suffix}") / floats(answer, "response")
-        columns[f"{quantity}_sigma_{suffix}"] = scales["Calibrated"] * relative
-    columns["response"] = floats(answer, "response")
-    columns["in_range"] = np.asarray(answer["in_range"])
-    return columns
+def _given(jets: ak.Array, quantity: str) -> dict[str, NDArray[Any]]:
+    """Return which jet each is, with its measured and its true quantity [GeV]."""
+    given = {k: np.asarray(jets[k]) for k in ("run", "lumi", "event", "index", "weight", "matched")}
+    return given | {
+        quantity: quantities.measured(jets, "jet", quantity),
+        f"true_{quantity}": quantities.true(jets, "jet", quantity),
+    }

@@ -8,11 +8,11 @@ import awkward as ak
 import numpy as np
 
 from hepcalib import hists, inference, metrics, ntuples, plots
+from hepcalib.processors.columns import floats, save_columns
+from hepcalib.processors.options import choice, interval
+from hepcalib.processors.ranked import Ranked
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
-from processors.columns import floats, save_columns
-from processors.options import choice, interval
-from processors.ranked import Ranked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,15 +10,21 @@ from coffea.processor import ProcessorABC
 from hepcalib import inference, ntuples
 from hepcalib.exceptions import ConfigError
 from hepcalib.hists.axes import VARIABLES
-from hepcalib.hists.closure import closure, fill_closure, fill_sampled_spectrum, sampled_spectra
+from hepcalib.hists.closure import (
+    FACTOR,
+    closure,
+    fill_closure,
+    fill_sampled_spectrum,
+    sampled_spectra,
+)
 from hepcalib.metrics.closure import closures, shift
 from hepcalib.metrics.reweighting import SPECTRA
 from hepcalib.plots.closure import closure_figure
+from hepcalib.processors.clusters import is_measurable
+from hepcalib.processors.columns import floats
+from hepcalib.processors.options import choice
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
-from processors.clusters import is_measurable
-from processors.columns import floats
-from processors.options import choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,7 +129,8 @@ class PriorIndependence(ProcessorABC):  # type: ignore[misc]  # coffea is untype
                     moved,
                     shifted=f"test spectrum, to {spectrum.replace('_', '-')}",
                 )
-        return Study(found, figures, _summary(own, found["training_shift_median"]))
+        summary = _summary(own, found["training_shift_median"]) | _runaways(nominal)
+        return Study(found, figures, summary)
 
 
 def _closures(
@@ -148,6 +155,20 @@ def _training_shifts(found: Mapping[str, Closure], statistic: str) -> dict[str, 
         for name in found
         if f"{name}{SHIFTED}" in found
     }
+
+
+def _runaways(found: Mapping[str, Closure]) -> dict[str, str]:
+    """Return the share of the clusters that a method sends far away, where there are any."""
+    lines = {}
+    for name, one in found.items():
+        known = np.isfinite(one.outside)
+        entries = one.entries[known]
+        share = float(one.outside[known] @ entries / entries.sum()) if known.any() else 0.0
+        if share > 0.0:
+            lines[f"calibrated beyond a factor {FACTOR:.0f} of the truth, {name}"] = (
+                f"{100.0 * share:.2f} %"
+            )
+    return lines
 
 
 def _summary(own: Mapping[str, Closure], moved: Mapping[str, Shift]) -> dict[str, str]:

@@ -8,10 +8,10 @@ import numpy as np
 from coffea.processor import ProcessorABC
 
 from hepcalib import metrics, ntuples, plots
+from hepcalib.processors.clusters import EM, fill_spectra, is_measurable
+from hepcalib.processors.columns import floats
+from hepcalib.processors.responses import fill_responses, within
 from hepcalib.study import Study
-from processors.clusters import EM, fill_spectra, is_measurable
-from processors.columns import floats
-from processors.responses import fill_responses, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 import correctionlib
 import numpy as np
 
-from hepcalib.exceptions import ConfigError, DataError
-from processors.columns import floats
+from hepcalib import documents
+from hepcalib.exceptions import ConfigError, DataError, DocumentError
+from hepcalib.processors.columns import floats
 
 if TYPE_CHECKING:
     import awkward as ak
     from numpy.typing import NDArray
 
 __all__ = ["corrected"]
+
+_LARGEST = 1 << 24  # of a file [bytes]
 
 
 def corrected(
@@ -58,8 +61,10 @@ def corrected(
 def _correction(path: str) -> Any:
     """Return the one correction of a file, read once per process."""
     try:
-        found = correctionlib.CorrectionSet.from_file(path)
-    except (IndexError, RuntimeError, OSError) as error:
+        text = documents.content(path, limit=_LARGEST)
+        documents.parsed(text, finite=False)  # correctionlib does not survive a deep nesting
+        found = correctionlib.CorrectionSet.from_string(text.decode())
+    except (DocumentError, IndexError, RuntimeError) as error:
         msg = f"{path}: cannot be read as a file of correctionlib: {error}"
         raise ConfigError(msg) from error
     names = list(found)

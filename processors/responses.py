@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hepcalib import hists, metrics, plots
-from processors.columns import floats
+from hepcalib.processors.columns import floats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["fill_pulls", "fill_responses", "response_study", "within"]
+__all__ = [
+    "coverage_study",
+    "covered",
+    "fill_coverage",
+    "fill_coverages",
+    "fill_pulls",
+    "fill_responses",
+    "response_study",
+    "within",
+]
 
 
 def fill_responses(
@@ -60,7 +69,7 @@ def fill_responses(
 
 
 def fill_pulls(answer: ak.Array, target: Floats, *, weight: Floats) -> dict[str, Hist[Any]]:
-    """Return pulls around the predictive mean, and the relative uncertainties of R.
+    """Return residuals over uncertainties, and the relative uncertainties of R.
 
     Args:
         answer: What `inference.predict` returned for a response model.
@@ -76,6 +85,73 @@ def fill_pulls(answer: ak.Array, target: Floats, *, weight: Floats) -> dict[str,
         relative = floats(answer, f"sigma_{suffix}") / floats(answer, "response")
         hists.fill_uncertainty(spread, kind=kind, uncertainty=relative, weight=weight)
     return {"pull": pull, "uncertainty": spread}
+
+
+def fill_coverage(
+    variable: str,
+    values: Mapping[str, Floats],
+    *,
+    response: Floats,
+    answers: Mapping[str, ak.Array],
+    weight: Floats,
+) -> Hist[Any]:
+    """Return whether the true response is in the interval of each method, against a variable.
+
+    Args:
+        variable: One of `hists.VARIABLES`.
+        values: Method -> the variable (rows,), NaN where the file has none.
+        response: Measured over true value (rows,).
+        answers: Method -> what `inference.predict` returned.
+        weight: Event weights (rows,).
+    """
+    histogram = hists.coverage(variable, methods=tuple(answers))
+    for method, answer in answers.items():
+        known = ~np.isnan(values[method])
+        low, high = floats(answer, "interval_low"), floats(answer, "interval_high")
+        inside = (response >= low) & (response <= high)
+        hists.fill_coverage(
+            histogram,
+            method=method,
+            values=values[method][known],
+            inside=inside[known],
+            weight=weight[known],
+        )
+    return histogram
+
+
+def fill_coverages(
+    variables: Mapping[str, Floats], *, response: Floats, answer: ak.Array, weight: Floats
+) -> dict[str, Hist[Any]]:
+    """Return the coverage of the calibration's interval against each variable."""
+    return {
+        f"coverage_{name}": fill_coverage(
+            name,
+            {"Calibrated": values},
+            response=response,
+            answers={"Calibrated": answer},
+            weight=weight,
+        )
+        for name, values in variables.items()
+    }
+
+
+def coverage_study(
+    histograms: Mapping[str, Hist[Any]], variables: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Figure]]:
+    """Return the coverage of the interval against each variable, and its figures."""
+    found: dict[str, Any] = {}
+    figures: dict[str, Figure] = {}
+    for variable in variables:
+        profile = metrics.coverage_profile(histograms[f"coverage_{variable}"])
+        found[f"coverage_{variable}"] = profile
+        figures[f"coverage_{variable}"] = plots.coverage_figure(profile)
+    return found, figures
+
+
+def covered(found: Mapping[str, Any], variable: str) -> str:
+    """Return the coverage of all objects in words."""
+    (profile,) = found[f"coverage_{variable}"].values()
+    return f"{100 * profile.overall:.1f} +- {100 * profile.overall_error:.1f} %"
 
 
 def response_study(

@@ -12,11 +12,11 @@ import numpy as np
 from hepcalib import hists, inference, metrics, ntuples, plots
 from hepcalib.exceptions import ConfigError
 from hepcalib.inference import DecorrelatedTagger, Handle
+from hepcalib.processors.columns import floats
+from hepcalib.processors.options import choice, interval
+from hepcalib.processors.ranked import Ranked
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
-from processors.columns import floats
-from processors.options import choice, interval
-from processors.ranked import Ranked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,10 +11,10 @@ from scipy.stats import chi2
 
 from hepcalib import hists, inference, interpretation, metrics, ntuples, plots
 from hepcalib.exceptions import ConfigError
+from hepcalib.processors.columns import floats
+from hepcalib.processors.options import choice, interval
 from hepcalib.study import Study
 from hepcalib.training.devices import DEVICES
-from processors.columns import floats
-from processors.options import choice, interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

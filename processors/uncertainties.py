@@ -10,7 +10,8 @@ from scipy.special import ndtr
 from hepcalib import hists, inference
 from hepcalib.hists.density import interval_probabilities
 from hepcalib.models import DeepEnsemble
-from processors.columns import floats
+from hepcalib.processors.columns import floats
+from hepcalib.processors.responses import fill_coverage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,17 +68,10 @@ def fill_coverages(
     response = floats(clusters, "energy") / floats(clusters, "true_energy")
     filled = {}
     for variable in COVERED:
-        histogram = hists.coverage(variable, methods=tuple(answers))
-        for method, answer in answers.items():
-            low, high = floats(answer, "interval_low"), floats(answer, "interval_high")
-            hists.fill_coverage(
-                histogram,
-                method=method,
-                values=_variable(clusters, answer, variable),
-                inside=(response >= low) & (response <= high),
-                weight=weight,
-            )
-        filled[f"coverage_{variable}"] = histogram
+        values = {name: _variable(clusters, answer, variable) for name, answer in answers.items()}
+        filled[f"coverage_{variable}"] = fill_coverage(
+            variable, values, response=response, answers=answers, weight=weight
+        )
     return filled
 
 

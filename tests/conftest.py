@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import gc
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-# dcor starts the threads of numba, which sets the number of those of torch with it: two threads in
-# each of two processes made large products 20 times slower on two cores.
-os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
 
+_GROUP = re.compile(r'^pytestmark = pytest\.mark\.xdist_group\("(\w+)"\)', re.MULTILINE)
 _DEFAULT = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -24,6 +27,41 @@ def pytest_collection_finish() -> None:
     """Spare the collector what was imported: searching it again took half the time of the tests."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def freed() -> Iterator[None]:
+    """Give back what the tests of a file freed: glibc keeps it in between what is used."""
+    yield
+    library = ctypes.CDLL(None) if os.name == "posix" else None
+    if library is not None and hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    """Give the tests of a file, and the files of a group, to one worker: fixtures are made once.
+
+    pytest-xdist hands the groups on in the names of the tests, which pytest 9.2 no longer lets it
+    change: https://github.com/pytest-dev/pytest-xdist/issues/1386.
+    """
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Grouped(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
+        def _split_scope(self, nodeid: str) -> str:
+            return _scope(config.rootpath / nodeid.partition("::")[0])
+
+    config.option.loadscopereorder = False  # the most tests are not the longest
+    return Grouped(config, log)
+
+
+@functools.cache
+def _scope(file: Path) -> str:
+    """Return the group that a file of tests says it belongs to, or else the file."""
+    group = _GROUP.search(file.read_text(encoding="utf-8"))
+    return group[1] if group else str(file)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 
 from hepcalib import hists, metrics, ntuples, run
 from hepcalib.hists import VARIABLES
-from processors.published_calibration import PublishedCalibration
+from hepcalib.processors.published_calibration import PublishedCalibration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

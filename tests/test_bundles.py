@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
+import resource
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,8 @@ from hepcalib.features import Inputs
 from hepcalib.models import MLP, PFN, Bayesian, BernoulliHead, MixtureHead, NormalHead
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hepcalib.bundles import Bundle
 
 FEATURES = ["cluster.energy", "cluster.rapidity", "cluster.eng_frac_em"]
@@ -292,3 +297,140 @@ def test_parts_that_do_not_fit_together_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         save(tmp_path / "pions", **changes)
+
+
+HOSTILE: dict[str, Callable[[Path], None]] = {
+    "a link to zeros": lambda file: file.symlink_to("/dev/zero"),
+    "a pipe": os.mkfifo,
+    "a folder": lambda file: file.mkdir(),
+    "a hole of a terabyte": lambda file: os.truncate(file, file.write_bytes(b"") or 1 << 40),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("name", ["bundle.json", "weights.safetensors"])
+def test_what_is_no_file_of_a_bundle_is_refused(path: Path, name: str, what: str) -> None:
+    (path / name).unlink()
+    HOSTILE[what](path / name)
+    with pytest.raises(BundleError, match=rf"{name}: (cannot be read|is larger than)"):
+        bundles.load(path)
+
+
+def specification(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((path / "bundle.json").read_bytes())["model"]
+    return found
+
+
+LARGE = 10**8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"draws": LARGE}, "draws is 100000000.*1 to 4,096"),
+        ({"draws": 2.5}, "draws: 2.5; needed: int"),
+        ({"draws": True}, "draws: True; needed: int"),
+        ({"prior_precision": "1"}, "prior_precision: '1'; needed: float"),
+        ({"seed": -1}, "seed -1"),
+        ({"model": {"hidden": [LARGE]}}, "900,000,000 weights"),
+        ({"model": {"hidden": [2**62, 2**62]}}, r"bundle\.json: "),
+        ({"model": {"hidden": [1] * 20_000}}, "too many parts"),
+        ({"model": {"hidden": [[8]]}}, r"hidden: .*; needed: Sequence\[int\]"),
+        ({"model": {"features": LARGE}}, "800,000,048 weights"),
+        ({"name": "MLP", "hidden": [LARGE]}, "does not hold the weights"),
+        ({"model": {"features": 2}}, "does not hold the weights"),
+        ({"model": {"head": {"name": "MixtureHead", "components": LARGE}}}, "weights are"),
+        ({"name": "DeepEnsemble", "members": LARGE}, "at least 1, at most 1000"),
+        ({"name": "Dropout", "draws": LARGE}, "draws is 100000000"),
+        ({"name": "Dropout", "draws": 4096, "model": {"hidden": [40_000]}}, "numbers; needed"),
+        ({"name": "Evidential", "nodes": LARGE}, r"bundle\.json: "),
+        ({"name": "Laplace", "draws": LARGE}, "draws is 100000000"),
+        ({"name": "Conformal", "groups": LARGE}, "does not hold the weights"),
+    ],
+)
+def test_a_model_that_is_too_large_is_not_made(
+    path: Path, change: dict[str, Any], message: str
+) -> None:
+    """Whatever it says, a bundle takes about as much memory as its weights."""
+    spec = specification(path)
+    inner = {**spec["model"], **change.get("model", {})}
+    if "name" in change:
+        spec = {}
+    changed = {**spec, **change, "model": inner}
+    if change.get("name") == "MLP":
+        changed = {**inner, "hidden": change["hidden"]}
+    edit(path, model=changed)
+    before = peak_memory()
+    with pytest.raises(BundleError, match=message):
+        bundles.load(path)
+    assert peak_memory() - before < 200
+
+
+def peak_memory() -> float:
+    """The most memory that this process has had [MiB]."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "tagger"}, "kind 'tagger' with a MixtureHead"),
+        ({"object": "jet", "quantity": "pt"}, "the inputs describe a cluster"),
+        ({"quantity": "mass"}, "a cluster has no 'mass'"),
+        ({"quantity": None}, "does not say whose response"),
+        ({"location": "response_mean", "target": "response"}, "needs 'log10_response'"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_not_loaded(
+    path: Path, changes: dict[str, Any], message: str
+) -> None:
+    edit(path, **changes)
+    with pytest.raises(BundleError, match=message):
+        bundles.load(path)
+
+
+def test_inputs_without_constants_are_not_loaded(path: Path) -> None:
+    weights = safetensors.torch.load((path / "weights.safetensors").read_bytes())
+    weights["inputs.ranges"] = torch.full_like(weights["inputs.ranges"], torch.nan)
+    with_weights(path, safetensors.torch.save(weights))
+    with pytest.raises(BundleError, match="the inputs are not fitted"):
+        bundles.load(path)
+
+
+def test_random_changes_of_a_signed_specification_are_errors_of_ours(path: Path) -> None:
+    """What a hostile writer can say: any value at any place."""
+    fields = json.loads((path / "bundle.json").read_bytes())
+    random = np.random.default_rng(43)
+    values = [None, True, -1, 0, 2, 10**12, 0.5, 1e300, "", "MLP", [], [1], {}, {"name": "MLP"}]
+    for _ in range(300):
+        changed = json.loads(json.dumps(fields))
+        place: Any = changed
+        while True:
+            keys = list(place.keys() if isinstance(place, dict) else range(len(place)))
+            key = keys[random.integers(len(keys))]
+            inner = place[key]
+            if not isinstance(inner, dict | list) or not inner or random.random() < 0.3:
+                break
+            place = inner
+        place[key] = values[random.integers(len(values))]
+        edit(path, **changed)
+        with suppress(BundleError):  # and no other error
+            bundles.load(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64])
+def test_weights_of_another_type(path: Path, dtype: torch.dtype) -> None:
+    """Floats of any kind come back, those in double precision in that; integers are refused."""
+    weights = safetensors.torch.load((path / "weights.safetensors").read_bytes())
+    changed = {
+        name: value.to(dtype) if value.is_floating_point() else value
+        for name, value in weights.items()
+    }
+    with_weights(path, safetensors.torch.save(changed))
+    if not dtype.is_floating_point:
+        with pytest.raises(BundleError, match=r"is torch.int64 of shape .*; needed: torch.float32"):
+            bundles.load(path)
+        return
+    model = bundles.load(path).model
+    wanted = torch.float64 if dtype == torch.float64 else torch.float32
+    assert {value.dtype for value in model.parameters()} == {wanted}

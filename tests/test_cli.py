@@ -133,12 +133,12 @@ def test_options_reach_the_steps(
         seen.append((loaded.config.run, out))
 
     monkeypatch.setattr(stages, "process", fake)
-    arguments = ("--executor", "futures", "--workers", "3", "--chunk-size", "7")
+    arguments = ("--executor", "dask", "--workers", "3", "--chunk-size", "7")
     more = ("--max-events", "9", "--address", "tcp://there:1", "--out", tmp_path / "out")
     assert invoke("process", config, *arguments, *more).exit_code == 0
     ((options, out),) = seen
     assert options.model_dump() == {
-        "executor": "futures",
+        "executor": "dask",
         "workers": 3,
         "chunk_size": 7,
         "max_events": 9,

@@ -19,8 +19,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-import processors
-from hepcalib import config, inference, ntuples
+from hepcalib import config, inference, ntuples, processors
 from hepcalib.ntuples.columns import STANDARD
 
 if TYPE_CHECKING:

@@ -12,14 +12,19 @@ import pytest
 import hepcalib
 
 PACKAGE = Path(hepcalib.__file__).parent
-PROCESSORS = PACKAGE.parent / "processors"
+PROCESSORS = (PACKAGE / "processors").resolve()  # a link, in the source tree
 
 # From the ntuple to the figure; a room imports rooms above it only. The tensors (ragged, batch)
 # stand before the features, which are computed into them.
 ORDER = (
     "exceptions",
+    "casting",
+    "documents",
+    "processes",
     "samples",
     "ntuples",
+    "settings",
+    "tensors",
     "ragged",
     "batch",
     "features",
@@ -28,6 +33,7 @@ ORDER = (
     "calibration",
     "decorrelation",
     "training",
+    "weights",
     "bundles",
     "inference",
     "interpretation",
@@ -39,12 +45,13 @@ ORDER = (
     "config",
     "run",
     "pipeline",
+    "stopping",
     "cli",
     "__main__",
 )
 TORCH_AND_NUMPY_ONLY = ("models", "losses", "ragged", "batch", "training", "calibration")
 HEAVY = ("awkward", "coffea", "dask", "hist", "matplotlib", "mplhep", "pandas", "scipy", "uproot")
-FILES = sorted(PACKAGE.rglob("*.py"))
+FILES = sorted(f for f in PACKAGE.rglob("*.py") if not f.resolve().is_relative_to(PROCESSORS))
 
 
 def room_of(file: Path) -> str:
@@ -94,7 +101,8 @@ def test_imports_are_absolute_and_spare_the_processors() -> None:
     for file in FILES:
         for module in imports_of(file):
             assert not module.startswith("."), file
-            assert module.partition(".")[0] != "processors", file
+            assert not f"hepcalib.{module}".startswith("hepcalib.processors"), file
+            assert not module.startswith("hepcalib.processors"), file
 
 
 def test_only_reading_and_running_touch_uproot() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import json
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +13,13 @@ import numpy as np
 import pytest
 
 from hepcalib.bundles import load
-from hepcalib.decorrelation import DesignedDecorrelation
+from hepcalib.decorrelation import METHODS, DesignedDecorrelation
 from hepcalib.exceptions import BundleError, ConfigError, DataError
 from hepcalib.inference import DecorrelatedTagger, Handle, Tagger, predict, tag, tag_each, tagging
 from hepcalib.inference.tagging import decorrelator_text, resident_decorrelator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
 ROWS = 400
@@ -155,6 +158,62 @@ def test_bad_input_is_named(file: Path, bundle: Callable[..., Path], tmp_path: P
         tag(tagger, ak.without_field(events, "softdrop_mass"), where="a.root")
     with pytest.raises(ConfigError, match=r"a\.root: the model is no tagger"):
         tag(bundle(tmp_path / "model", model="jet_response"), events, where="a.root", device="cpu")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_random_changes_of_a_decorrelator_are_errors_of_ours(method: str, tmp_path: Path) -> None:
+    """Any value at any place of its state, and any bytes."""
+    random = np.random.default_rng(44)
+    mass, pt = random.uniform(50, 150, 1500), random.uniform(200, 600, 1500)
+    nuisances = {"trimmed_mass": mass, "pt": pt} if method == "designed" else {"trimmed_mass": mass}
+    short: dict[str, Any] = {"epochs": 1, "hidden": (3,)} if "hidden" in fit_options(method) else {}
+    made = METHODS[method].fit(random.normal(mass / 100, 1), nuisances, **short)  # type: ignore[attr-defined]
+    text = decorrelator_text(method, made, {})
+    file = tmp_path / "changed.json"
+    values: list[Any] = [
+        None,
+        True,
+        -1,
+        0,
+        2,
+        10**12,
+        0.5,
+        1e-300,
+        1e300,
+        "",
+        [],
+        [1.0],
+        [[1.0]],
+        {},
+    ]
+    refused = 0
+    for number in range(120):
+        changed = json.loads(text)
+        state = changed["state"] if number % 4 else changed
+        keys = list(state)
+        state[keys[random.integers(len(keys))]] = values[random.integers(len(values))]
+        content = bytearray(json.dumps(changed).encode())
+        if number % 3 == 0:
+            content[random.integers(len(content))] = random.integers(256)
+        file.write_bytes(content)
+        try:
+            resident_decorrelator(str(file), hashlib.sha256(content).hexdigest())
+        except BundleError:
+            refused += 1
+    assert refused > 60
+    file.write_text(text)
+    again = resident_decorrelator(str(file), hashlib.sha256(text.encode()).hexdigest())
+    assert again.state == json.loads(text)["state"] or again.state == made.state
+
+
+def fit_options(method: str) -> Collection[str]:
+    return inspect.signature(METHODS[method].fit).parameters.keys()  # type: ignore[attr-defined]
+
+
+def test_a_decorrelator_is_a_regular_file(tmp_path: Path) -> None:
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    with pytest.raises(BundleError, match=r"zero\.json: cannot be read: it is a device"):
+        DecorrelatedTagger.of(tmp_path / "zero.json")
 
 
 def test_a_file_that_is_another_or_none_is_refused(file: Path, tmp_path: Path) -> None:

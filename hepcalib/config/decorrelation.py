@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, Field
 
-from hepcalib.config.names import Name
+from hepcalib.config.names import Name, Names
+from hepcalib.config.numbers import Amount, Count, Positive, Range, Real, Whole
 
 __all__ = ["Decorrelator", "Penalty", "Planing"]
 
@@ -20,17 +21,17 @@ class Penalty(BaseModel, extra="forbid", frozen=True):
     """
 
     name: str
-    nuisance: str | Annotated[tuple[str, ...], Field(min_length=1)]
-    strength: PositiveFloat | None = None
-    at_most: PositiveFloat | None = None
-    warmup_epochs: NonNegativeInt = 0
-    pretraining_epochs: NonNegativeInt = 0
+    nuisance: str | Names
+    strength: Positive | None = None
+    at_most: Positive | None = None
+    warmup_epochs: Whole = 0
+    pretraining_epochs: Whole = 0
     acts_on: Literal["background", "all"] = "background"
     auxiliary: tuple[str, ...] = ()
     options: dict[str, Any] = {}
-    damping: Annotated[float, Field(ge=0)] = 10.0
-    multiplier_rate: PositiveFloat = 0.1
-    learning_rate: PositiveFloat = 1e-2
+    damping: Amount = 10.0
+    multiplier_rate: Positive = 0.1
+    learning_rate: Positive = 1e-2
 
     @property
     def nuisances(self) -> tuple[str, ...]:
@@ -44,9 +45,7 @@ class Planing(BaseModel, extra="forbid", frozen=True):
     Each variable has its bin edges, or a number of bins; the spectrum is `flat` or that of a class.
     """
 
-    variables: Annotated[
-        dict[str, PositiveInt | tuple[FiniteFloat, ...]], Field(min_length=1, max_length=2)
-    ]
+    variables: Annotated[dict[str, Count | tuple[Real, ...]], Field(min_length=1, max_length=2)]
     reference: Literal["flat", "signal", "background"] = "flat"
 
 
@@ -60,10 +59,10 @@ class Decorrelator(BaseModel, extra="forbid", frozen=True):
 
     score: Name
     method: str
-    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
-    variables: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
+    datasets: Names
+    variables: Annotated[Names, Field(max_length=2)]
     signal_is: Literal["high", "low"] = "high"
-    pt_range: tuple[float, float] | None = None
-    mass_range: tuple[float, float] | None = None
+    pt_range: Range | None = None
+    mass_range: Range | None = None
     weights: Literal["event", "none"] = "none"
     options: dict[str, Any] = {}

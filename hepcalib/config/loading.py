@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING, Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from hepcalib.config.references import check_references
+from hepcalib.config.documents import complaint
+from hepcalib.config.imports import read_with_imports
+from hepcalib.config.references import check_references, unused_address
 from hepcalib.config.scans import scanned
 from hepcalib.config.schema import Config
-from hepcalib.exceptions import ConfigError, suggestion
+from hepcalib.exceptions import ConfigError, one_line, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from pydantic_core import ErrorDetails
 
+    from hepcalib.config.documents import Key
+
 __all__ = ["Loaded", "dump", "load"]
 
-Key = tuple[str | int, ...]
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -37,11 +40,21 @@ class Loaded:
 
     def error(self, key: Key, message: str) -> ConfigError:
         """Return the error that blames `key`, with the file and line it stands in."""
-        return ConfigError(_complaint(self.places, key, message))
+        return ConfigError(complaint(self.places, key, message))
 
     def with_run(self, **options: Any) -> Loaded:
-        """Return the same analysis with some of its run options replaced (None: kept)."""
+        """Return the same analysis with some of its run options replaced (None: kept).
+
+        Raises:
+            ConfigError: for the address of a scheduler with an executor that has none.
+        """
         given = {name: value for name, value in options.items() if value is not None}
+        executor = given.get("executor", self.config.run.executor)
+        if executor != "dask" and given.get("address") is not None:
+            msg = f"address {given['address']}: {unused_address(executor)}"
+            raise ConfigError(msg)
+        if executor != "dask":  # an address in the file is that of the executor that is replaced
+            given["address"] = None
         run = self.config.run.model_copy(update=given)
         return replace(self, config=self.config.model_copy(update={"run": run}))
 
@@ -63,13 +76,14 @@ def load(path: str | Path, *, variables: Mapping[str, str] | None = None) -> Loa
         ConfigError: for a file that is missing or no YAML, an unknown or repeated key, a value
             out of range, a name that nothing in the file defines, an unset variable.
     """
-    document, places = _read(Path(path))
-    _import_models(document, places, Path(path))
+    document, places = read_with_imports(Path(path))
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
-        lines = [_explain(detail, document, places) for detail in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
+        found = error.errors(include_context=False, include_url=False)
+        first, *others = sorted(found, key=lambda detail: detail["type"] != "extra_forbidden")
+        more = f" ({len(others)} more like this)" if others else ""
+        raise ConfigError(_explain(first, document, places, more)) from None
     loaded = Loaded(config, places)
     check_references(loaded)
     loaded = _with_scans(loaded)
@@ -81,102 +95,24 @@ def dump(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[Key, str]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document: Any = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: cannot be read: {error}"
-        raise ConfigError(msg) from None
-    except yaml.YAMLError as error:
-        msg = f"{path}: is no valid YAML: {' '.join(str(error).split())}"
-        raise ConfigError(msg) from None
-    if node is None or not isinstance(document, dict):
-        msg = f"{path}: holds {type(document).__name__}; a configuration is a mapping of keys"
-        raise ConfigError(msg)
-    return document, {key: f"{path}:{line}" for key, line in _lines(node, (), path)}
-
-
-def _lines(node: yaml.Node, key: Key, path: Path) -> Iterator[tuple[Key, int]]:
-    yield key, node.start_mark.line + 1
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            yield from _lines(item, (*key, index), path)
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for name, item in node.value:
-            if name.value in seen:
-                where = f"{path}:{name.start_mark.line + 1}"
-                msg = f"{where}: {_dotted((*key, name.value))}: given twice; keep one of them"
-                raise ConfigError(msg)
-            seen.add(name.value)
-            for child, line in _lines(item, (*key, name.value), path):
-                yield child, name.start_mark.line + 1 if child == (*key, name.value) else line
-
-
-def _import_models(document: dict[str, Any], places: dict[Key, str], path: Path) -> None:
-    models: Any = document.get("models")
-    for name, model in list(models.items()) if isinstance(models, dict) else ():
-        if not (isinstance(model, dict) and "from" in model):
-            continue
-        if set(model) != {"from"}:
-            msg = "a model taken 'from' another file has no keys of its own"
-            raise ConfigError(_complaint(places, ("models", name), msg))
-        source = path.parent / str(model["from"])
-        other, other_places = _read(source)
-        _import_models(other, other_places, source)
-        known = other.get("models") or {}
-        if name not in known:
-            msg = f"{source} has no model '{name}'. {suggestion(name, known)}"
-            raise ConfigError(_complaint(places, ("models", name), msg))
-        models[name] = known[name]
-        _adopt(places, other_places, ("models", name))
-        for dataset in known[name].get("datasets", []):
-            found = _import_entry(document, places, (other, other_places), ("datasets", dataset))
-            if isinstance(found, dict) and "sample" in found:
-                sample = ("samples", found["sample"])
-                _import_entry(document, places, (other, other_places), sample)
-
-
-def _import_entry(
-    document: dict[str, Any],
-    places: dict[Key, str],
-    source: tuple[dict[str, Any], dict[Key, str]],
-    key: tuple[str, str],
-) -> Any:
-    room, name = key
-    mine = document.setdefault(room, {}).get(name)
-    theirs = (source[0].get(room) or {}).get(name)
-    if mine is not None and theirs is not None and mine != theirs:
-        msg = f"differs from the one of that name in {source[1][()].rsplit(':', 1)[0]}; rename it"
-        raise ConfigError(_complaint(places, key, msg))
-    if theirs is not None and mine is None:
-        document[room][name] = theirs
-        _adopt(places, source[1], key)
-    return theirs
-
-
-def _adopt(places: dict[Key, str], other: Mapping[Key, str], prefix: Key) -> None:
-    places.update({key: place for key, place in other.items() if key[: len(prefix)] == prefix})
-
-
-def _explain(detail: ErrorDetails, document: Any, places: Mapping[Key, str]) -> str:
+def _explain(detail: ErrorDetails, document: Any, places: Mapping[Key, str], more: str) -> str:
     # pydantic puts the tag of a union into the location: keep only what the file has.
     key: Key = ()
     node: Any = document
     for part in detail["loc"]:
         if _holds(node, part):
             node, key = node[part], (*key, part)
-    last = detail["loc"][-1]
+    last = str(detail["loc"][-1]) if detail["loc"] else ""
     if detail["type"] == "extra_forbidden":
         fields = _known_keys(document, key[:-1])
-        return _complaint(places, key, f"unknown key '{last}'. {suggestion(str(last), fields)}")
-    if detail["type"] == "missing":
-        nearest = difflib.get_close_matches(str(last), [str(k) for k in node], n=1)
+        message = f"unknown key '{last}'. {suggestion(last, fields)}"
+    elif detail["type"] == "missing":
+        nearest = difflib.get_close_matches(last, [str(k) for k in node], n=1)
         hint = f" Is '{nearest[0]}' meant?" if nearest else ""
-        return _complaint(places, key, f"the key '{last}' is missing.{hint}")
-    return _complaint(places, key, f"{detail['msg']}; got {detail['input']!r}")
+        message = f"the key '{last}' is missing.{hint}"
+    else:
+        message = f"{detail['msg']}; got {one_line(repr(detail['input']), longest=120)}"
+    return complaint(places, key, message + more)
 
 
 def _holds(node: Any, part: str | int) -> bool:
@@ -198,7 +134,7 @@ def _known_keys(document: Any, key: Key) -> list[str]:
     return sorted({name for k in chosen for name in k.model_fields})
 
 
-def _has(model: Any, part: str | int) -> bool:
+def _has(model: Any, part: str | float) -> bool:
     return isinstance(part, str) and part in model.model_fields
 
 
@@ -242,12 +178,3 @@ def _expand(loaded: Loaded, variables: Mapping[str, str]) -> Config:
             files.append(_VARIABLE.sub(lambda match: variables[match[1]], file))
         datasets[name] = dataset.model_copy(update={"files": tuple(files)})
     return loaded.config.model_copy(update={"datasets": datasets})
-
-
-def _complaint(places: Mapping[Key, str], key: Key, message: str) -> str:
-    place = next(places[key[:n]] for n in range(len(key), -1, -1) if key[:n] in places)
-    return f"{place}: {_dotted(key)}: {message}" if key else f"{place}: {message}"
-
-
-def _dotted(key: Key) -> str:
-    return ".".join(str(part) for part in key)

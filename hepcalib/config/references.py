@@ -10,9 +10,10 @@ from hepcalib.exceptions import suggestion
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hepcalib.config.loading import Key, Loaded
+    from hepcalib.config.documents import Key
+    from hepcalib.config.loading import Loaded
 
-__all__ = ["check_references"]
+__all__ = ["check_references", "unused_address"]
 
 
 def check_references(loaded: Loaded) -> None:
@@ -22,6 +23,8 @@ def check_references(loaded: Loaded) -> None:
         ConfigError: naming file, line and key.
     """
     config = loaded.config
+    if config.run.address is not None and config.run.executor != "dask":
+        raise loaded.error(("run", "address"), unused_address(config.run.executor))
     for name, dataset in config.datasets.items():
         if (dataset.sample is None) == (not dataset.files):
             raise loaded.error(("datasets", name), "needs either 'sample' or 'files'")
@@ -45,6 +48,11 @@ def check_references(loaded: Loaded) -> None:
             taggers = {**config.models, **config.scans, **config.decorrelators}
             known = config.residuals if role == "residual" else taggers
             _known(loaded, ("analyses", name, "models", role), used, known)
+
+
+def unused_address(executor: str) -> str:
+    """Return the complaint about the address of a scheduler for an executor that has none."""
+    return f"only the executor 'dask' has a scheduler to go to, and the executor is '{executor}'"
 
 
 def _check_residuals(loaded: Loaded) -> None:

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    Discriminator,
-    Field,
-    FiniteFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    Tag,
-)
+from pydantic import BaseModel, Discriminator, Field, Tag
 
 from hepcalib.config.decorrelation import Decorrelator, Penalty, Planing
-from hepcalib.config.names import Name
+from hepcalib.config.names import Name, Names, PathText
+from hepcalib.config.numbers import Amount, Count, Positive, Processes, Range, Real, Seed, Whole
 
 __all__ = [
     "Analysis",
@@ -39,16 +31,16 @@ __all__ = [
 class PileUp(BaseModel, extra="forbid", frozen=True):
     """Mean and width of the normal distribution of mu, the mean interactions per crossing."""
 
-    mean: PositiveFloat = 40.0
-    width: Annotated[float, Field(ge=0)] = 12.0
+    mean: Positive = 40.0
+    width: Amount = 12.0
 
 
 class TopoClusterSample(BaseModel, extra="forbid", frozen=True):
     """Simulated topo-clusters with exactly known response density."""
 
     kind: Literal["topoclusters"]
-    clusters: PositiveInt
-    seed: NonNegativeInt
+    clusters: Count
+    seed: Seed
 
 
 class JetSample(BaseModel, extra="forbid", frozen=True):
@@ -56,8 +48,8 @@ class JetSample(BaseModel, extra="forbid", frozen=True):
 
     kind: Literal["jets"]
     process: Literal["qcd", "wprime", "top"]
-    events: PositiveInt
-    seed: NonNegativeInt
+    events: Count
+    seed: Seed
     pile_up: PileUp = PileUp()
 
 
@@ -72,11 +64,11 @@ class Dataset(BaseModel, extra="forbid", frozen=True):
     """
 
     sample: str | None = None
-    files: tuple[str, ...] = ()
+    files: tuple[PathText, ...] = ()
     layout: str | None = None
     sha256: dict[str, str] = {}
-    events: dict[str, NonNegativeInt] = {}
-    sum_of_weights: dict[str, float] = {}
+    events: dict[str, Whole] = {}
+    sum_of_weights: dict[str, Real] = {}
     tolerate_bad_files: bool = False
 
 
@@ -95,22 +87,22 @@ class Training(BaseModel, extra="forbid", frozen=True):
     the same size.
     """
 
-    epochs: PositiveInt = 20
-    min_steps: NonNegativeInt = 0
-    batch_size: PositiveInt = 1024
-    learning_rate: PositiveFloat = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    patience: PositiveInt | None = None
-    seed: NonNegativeInt = 0
+    epochs: Count = 20
+    min_steps: Whole = 0
+    batch_size: Count = 1024
+    learning_rate: Positive = 1e-3
+    weight_decay: Amount = 0.0
+    patience: Count | None = None
+    seed: Seed = 0
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: PositiveInt = 1
-    gradient_clip: PositiveFloat | None = None
+    threads: Processes = 1
+    gradient_clip: Positive | None = None
     keep: Literal["best", "last"] = "best"
-    examples: PositiveInt | None = None
-    part: PositiveInt = 1
-    parts: PositiveInt = 1
-    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    examples: Count | None = None
+    part: Count = 1
+    parts: Count = 1
+    validation_fraction: Annotated[Positive, Field(lt=1)] = 0.2
 
 
 class ModelConfig(BaseModel, extra="forbid", frozen=True):
@@ -126,17 +118,17 @@ class ModelConfig(BaseModel, extra="forbid", frozen=True):
 
     kind: Literal["response", "tagger"]
     object: Literal["cluster", "jet"]
-    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
+    datasets: Names
     inputs: Inputs
     network: dict[str, Any]
     target: Literal["log10_response", "response", "log10_truth"] = "log10_response"
     quantity: Literal["energy", "pt", "mass"] | None = None
     location: Literal["mean", "median", "mode", "response_mean", "response_mode"] = "median"
-    signal: PositiveInt = 1
-    pt_range: tuple[float, float] | None = None
-    mass_range: tuple[float, float] | None = None
+    signal: Count = 1
+    pt_range: Range | None = None
+    mass_range: Range | None = None
     weights: Literal["event", "flat_pt", "none"] = "none"
-    spectrum_power: FiniteFloat = 0.0
+    spectrum_power: Real = 0.0
     planing: Planing | None = None
     penalty: Penalty | None = None
     uniform_in: tuple[str, ...] = ()
@@ -151,18 +143,24 @@ class ModelConfig(BaseModel, extra="forbid", frozen=True):
 class BundleFile(BaseModel, extra="forbid", frozen=True):
     """A model trained elsewhere: the folder of its bundle, and the sha256 it must have."""
 
-    bundle: str
+    bundle: PathText
     sha256: str | None = None
 
 
-def _is_bundle(value: Any) -> str:
-    given = value if isinstance(value, dict) else vars(value)
-    return "existing bundle" if "bundle" in given else "trained model"
+def _is_bundle(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return "existing bundle" if "bundle" in value else "trained model"
+    known: dict[type, str] = {ModelConfig: "trained model", BundleFile: "existing bundle"}
+    return known.get(type(value))
 
 
 Model = Annotated[
     Annotated[ModelConfig, Tag("trained model")] | Annotated[BundleFile, Tag("existing bundle")],
-    Discriminator(_is_bundle),
+    Discriminator(
+        _is_bundle,
+        custom_error_type="model",
+        custom_error_message="A model should be a mapping: of its keys, of 'bundle', or of 'from'",
+    ),
 ]
 
 
@@ -178,7 +176,7 @@ class Scan(BaseModel, extra="forbid", frozen=True):
 
     model: Name
     key: str | Annotated[tuple[str, ...], Field(min_length=1)]
-    values: Annotated[tuple[PositiveFloat | PositiveInt, ...], Field(min_length=2)]
+    values: Annotated[tuple[Positive | Count, ...], Field(min_length=2, max_length=1000)]
 
 
 class Residual(BaseModel, extra="forbid", frozen=True):
@@ -190,11 +188,11 @@ class Residual(BaseModel, extra="forbid", frozen=True):
     """
 
     model: Name
-    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
-    variables: Annotated[dict[str, tuple[FiniteFloat, ...]], Field(max_length=2)] = {}
+    datasets: Names
+    variables: Annotated[dict[str, tuple[Real, ...]], Field(max_length=2)] = {}
     location: Literal["mean", "median", "mode"] = "median"
-    true_bins: Annotated[int, Field(ge=2)] | tuple[PositiveFloat, ...] = 10
-    minimum_entries: PositiveInt = 20
+    true_bins: Annotated[Count, Field(ge=2)] | tuple[Positive, ...] = 10
+    minimum_entries: Count = 20
     weights: Literal["event", "none"] = "none"
 
 
@@ -206,7 +204,7 @@ class Analysis(BaseModel, extra="forbid", frozen=True):
     """
 
     processor: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
-    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
+    datasets: Names
     models: dict[str, str] = {}
     options: dict[str, Any] = {}
 
@@ -215,20 +213,20 @@ class RunOptions(BaseModel, extra="forbid", frozen=True):
     """Where and how the processors run."""
 
     executor: Literal["iterative", "futures", "dask"] = "iterative"
-    workers: PositiveInt = 1
-    chunk_size: PositiveInt = 100_000
-    max_events: PositiveInt | None = None
+    workers: Processes = 1
+    chunk_size: Count = 100_000
+    max_events: Count | None = None
     address: str | None = None
-    retries: NonNegativeInt = 2
+    retries: Whole = 2
 
 
 class Config(BaseModel, extra="forbid", frozen=True):
     """A whole analysis."""
 
     version: Literal[1]
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
-    workspace: str = ".hepcalib"
-    output: str | None = None
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
+    workspace: PathText = ".hepcalib"
+    output: PathText | None = None
     samples: dict[Name, Sample] = {}
     models: dict[Name, Model] = {}
     scans: dict[Name, Scan] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -131,8 +131,14 @@ class Conditional(Decorrelator):
         """Return standardised nuisances and normal scores."""
         return (nuisances - self.shift) / self.scale, normal_scores(score, self.nodes)
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Return what had this state."""
-        made = super().from_state(state)
-        return replace(made, hidden=tuple(int(width) for width in made.hidden))
+    def require_whole(self) -> None:
+        """Refuse a network of other sizes than its weights, or nodes that do not rise."""
+        super().require_whole()
+        restored(len(self.variables), self.hidden, self.outputs, weights=self.weights)
+        shapes = {self.shift.shape, self.scale.shape, (len(self.variables),)}
+        if len(shapes) > 1 or not (self.scale > 0).all() or self.nodes.ndim != 1:
+            msg = (
+                f"{type(self).__name__}: shift {self.shift}, scale {self.scale}, nodes of shape "
+                f"{self.nodes.shape}; needed: one of each variable, positive, a list"
+            )
+            raise ConfigError(msg)

@@ -24,6 +24,7 @@ __all__ = ["ConvolvedSubstructure"]
 
 _MASSES = 64  # nodes of the tabulated distribution functions
 _FEWEST = 50  # jets of a mass bin that counts
+_LONGEST = 8192  # bins of a table, whose making takes the square of their number
 _EDGE = 1e-7  # probabilities closer to 0 or 1 are told apart by the score alone
 
 
@@ -130,7 +131,11 @@ class ConvolvedSubstructure(Decorrelator):
         low, high = self.ranges[0]
         masses = np.linspace(low, high, _MASSES) if high > low else np.array([low, low + 1.0])
         omega = self.smearing(masses)
-        length = len(self.shape) + int(np.ceil(12.0 * omega.max() / self.width))
+        length = len(self.shape) + np.ceil(12.0 * omega.max() / self.width)
+        if not length <= _LONGEST:
+            msg = f"the smearing {omega.max()} is {length} bins of {self.width}; needed: {_LONGEST}"
+            raise ConfigError(msg)
+        length = int(length)
         tables = np.stack(
             [_distribution(self.shape, self.width, self.alpha, w, length) for w in omega]
         )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,7 +16,6 @@ from hepcalib.calibration.sample_location import sample_quantiles
 from hepcalib.exceptions import ConfigError, DataError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Self
 
     from numpy.typing import ArrayLike, NDArray
@@ -102,24 +104,66 @@ class Decorrelator(ABC):
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Self:
+    def from_state(cls, state: Any) -> Self:
         """Return what had this state.
 
         Raises:
-            ConfigError: if a part is missing or unknown.
+            ConfigError: if a part is missing, unknown or of another kind.
         """
-        names = {field.name for field in fields(cls)}
-        if state.keys() != names:
-            msg = f"{cls.__name__}: state has {sorted(state)}; needed: {sorted(names)}"
+        kinds = {field.name: str(field.type) for field in fields(cls)}
+        if not isinstance(state, Mapping) or state.keys() != kinds.keys():
+            seen = sorted(state) if isinstance(state, Mapping) else repr(state)[:100]
+            msg = f"{cls.__name__}: state has {seen}; needed: {sorted(kinds)}"
             raise ConfigError(msg)
-        arrays = {field.name for field in fields(cls) if field.type == "Floats"}
-        values: dict[str, Any] = {
-            name: np.asarray(value, dtype=np.float64) if name in arrays else value
-            for name, value in state.items()
-        }
-        values["variables"] = tuple(state["variables"])
-        values["ranges"] = tuple((float(low), float(high)) for low, high in state["ranges"])
-        return cls(**values)
+        try:
+            made = cls(**{name: _of_kind(state[name], kind) for name, kind in kinds.items()})
+        except (TypeError, ValueError, OverflowError) as error:
+            msg = f"{cls.__name__}: {error}"
+            raise ConfigError(msg) from error
+        made.require_whole()
+        return made
+
+    def require_whole(self) -> None:
+        """Refuse parts that do not fit together, before anything is computed with them.
+
+        Raises:
+            ConfigError: naming them.
+        """
+        ordered = all(low <= high for low, high in self.ranges)
+        known = 1 <= len(self.variables) == len(self.ranges) <= 2
+        if not ordered or not known or self.table.shape != PROBABILITIES.shape:
+            msg = (
+                f"{type(self).__name__}: variables {self.variables}, ranges {self.ranges}, a table "
+                f"of shape {self.table.shape}; needed: a range of each, {PROBABILITIES.shape}"
+            )
+            raise ConfigError(msg)
+
+
+def _of_kind(value: Any, kind: str) -> Any:
+    """Return a value of a state as the annotation of its field says.
+
+    Raises:
+        TypeError, ValueError: if it is something else.
+    """
+    if kind == "Floats":
+        array = np.asarray(value, dtype=np.float64)
+        if not np.isfinite(array).all():
+            msg = "a number is not finite"
+            raise ValueError(msg)
+        return array
+    if kind.startswith("tuple["):
+        if not isinstance(value, list | tuple):
+            msg = f"{repr(value)[:100]}; needed: a list"
+            raise TypeError(msg)
+        inner = kind.removeprefix("tuple[").removesuffix("]").removesuffix(", ...")
+        kinds = [inner] * len(value) if kind.endswith(", ...]") else inner.split(", ")
+        return tuple(_of_kind(item, own) for item, own in zip(value, kinds, strict=True))
+    wanted: dict[str, type] = {"int": Integral, "float": Real, "str": str, "bool": bool}
+    fits = isinstance(value, wanted[kind]) and (kind == "bool" or not isinstance(value, bool))
+    if not fits or (kind == "float" and not math.isfinite(value)):
+        msg = f"{repr(value)[:100]}; needed: {kind}"
+        raise TypeError(msg)
+    return value
 
 
 def background(

@@ -129,6 +129,26 @@ class FixedEfficiencyMap(Decorrelator):
         moved = made.values(sample.score, sample.values)
         return replace(made, table=levels(moved, sample.weight))
 
+    def require_whole(self) -> None:
+        """Refuse a table of other sizes than its coordinates, or too many neighbours."""
+        super().require_whole()
+        shape = (self.centres.shape[-1],) * len(self.variables) if self.centres.ndim == 2 else ()
+        filled = int((self.filled > 0).sum())
+        if (
+            not shape
+            or self.centres.shape != (len(shape), shape[0])
+            or not self.cuts.shape == self.filled.shape == shape
+            or self.scale.shape != (len(shape),)
+            or not (self.scale > 0).all()
+            or not 1 <= self.neighbours <= filled
+        ):
+            msg = (
+                f"FixedEfficiencyMap: centres {self.centres.shape}, cuts {self.cuts.shape}, filled "
+                f"{self.filled.shape} with {filled} cells, scale {self.scale}, neighbours "
+                f"{self.neighbours}; needed: a cell for each pair of centres, neighbours among them"
+            )
+            raise ConfigError(msg)
+
     def values(self, score: Floats, nuisances: Floats) -> Floats:
         """Return s', (rows,)."""
         return np.asarray(score - self.cut(nuisances))

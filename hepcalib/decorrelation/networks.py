@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hepcalib.exceptions import ConfigError, TrainingError
+from hepcalib.settings import own_settings, seeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,8 +46,7 @@ class Descent(NamedTuple):
 
 def network(inputs: int, hidden: Sequence[int], outputs: int, *, seed: int) -> nn.Sequential:
     """Return a network of SiLU layers in double precision, its last layer at 0."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_settings(), seeded(seed):
         layers: list[nn.Module] = []
         for before, after in pairwise([inputs, *hidden]):
             layers += [nn.Linear(before, after), nn.SiLU()]
@@ -56,6 +56,7 @@ def network(inputs: int, hidden: Sequence[int], outputs: int, *, seed: int) -> n
     return nn.Sequential(*layers, last).double()
 
 
+@own_settings(gradients=True)
 def descend(
     net: nn.Sequential,
     loss: Callable[[Tensor, Tensor], Tensor],
@@ -90,6 +91,7 @@ def descend(
     return net
 
 
+@own_settings()
 def evaluated(
     net: nn.Sequential,
     function: Callable[[Tensor, Tensor], Tensor],
@@ -119,10 +121,10 @@ def restored(inputs: int, hidden: Sequence[int], outputs: int, *, weights: Float
     Raises:
         ConfigError: if their number does not fit.
     """
-    net = network(inputs, hidden, outputs, seed=0)
-    needed = sum(parameter.numel() for parameter in net.parameters())
+    needed = sum((before + 1) * after for before, after in pairwise([inputs, *hidden, outputs]))
     if len(weights) != needed:
         msg = f"a network {inputs}-{list(hidden)}-{outputs} with {len(weights)} weights: {needed}"
         raise ConfigError(msg)
+    net = network(inputs, hidden, outputs, seed=0)
     torch.nn.utils.vector_to_parameters(torch.from_numpy(weights.copy()), net.parameters())
     return net

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from hepcalib.casting import cast
 from hepcalib.exceptions import ConfigError, DataError, ShapeError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def planing_weights(
     """
     columns = np.asarray(values, dtype=np.float64)
     columns = columns[:, None] if columns.ndim == 1 else columns
-    is_background = np.asarray(background, dtype=bool)
+    is_background = cast(background, bool, what="background")
     start = np.ones(len(columns)) if weight is None else np.asarray(weight, dtype=np.float64)
     _check(columns, is_background, start, reference=reference, variables=len(bins))
     cell, volume = _cells(columns, bins)

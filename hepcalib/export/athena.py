@@ -26,6 +26,7 @@ from hepcalib.export.networks import Members, mean_network, member_networks
 from hepcalib.features.clusters import FEATURES
 from hepcalib.models import MixtureHead
 from hepcalib.models.components import components
+from hepcalib.settings import own_settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,6 +52,7 @@ class AthenaOutputs(NamedTuple):
     alphas: Tensor
 
 
+@own_settings()
 def write_onnx(
     bundle: Bundle, path: str | Path, *, draws: Draws = "frozen", raw_inputs: bool = False
 ) -> None:
@@ -106,6 +108,7 @@ def write_onnx(
         raise ConfigError(msg) from error
 
 
+@own_settings()
 @torch.no_grad()
 def athena_outputs(bundle: Bundle, batch: Batch, *, draws: Draws = "frozen") -> AthenaOutputs:
     """Return what an exported graph computes, by torch in float64 from the members' outputs.

@@ -97,17 +97,22 @@ def _require_sound(part: Table, *, positive: bool) -> None:
     """
     for name in (name for name in ("pt", "pdg_id") if name in part.constituents):
         values = part[f"{CONSTITUENTS}.{name}"]
-        above = values > 0 if positive and name == "pt" else values > -np.inf
-        sound = above & (values < np.inf)
+        sound = _is_whole(values) if name == "pdg_id" else np.isfinite(values)
+        if positive and name == "pt":
+            sound &= values > 0
         if not sound.all():
             bad = np.flatnonzero(~sound)
-            lack, unit = ("no positive pt", " GeV") if name == "pt" else ("no finite pdg_id", "")
+            lack, unit = ("no positive pt", " GeV") if name == "pt" else ("no whole pdg_id", "")
             msg = (
                 f"{len(bad)} of {len(values)} constituents{_rows(part)} have {lack}, first in row "
                 f"{_place(part, bad[0], 'constituent')}: {values[bad[0]]}{unit}; drop them when "
                 "the ntuple is read"
             )
             raise DataError(msg)
+
+
+def _is_whole(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray((values == np.floor(values)) & (np.abs(values) < 2.0**53))
 
 
 def _rows(part: Table) -> str:

@@ -58,7 +58,7 @@ class Inputs(nn.Module):
             ("robust_ranges", len(self.names)),
             ("constituent_ranges", len(self.constituent_names)),
         ):
-            self.register_buffer(name, torch.full((length, 2), float("nan")))
+            self.register_buffer(name, torch.full((length, 2), float("nan"), dtype=torch.float32))
 
     @property
     def config(self) -> dict[str, Any]:

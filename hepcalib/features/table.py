@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hepcalib.casting import cast
 from hepcalib.exceptions import DataError, ShapeError
 
 if TYPE_CHECKING:
@@ -127,8 +128,8 @@ class Table:
         try:
             values = ak.to_numpy(column, allow_missing=True)
             masked = int(np.ma.getmaskarray(values).sum())
-            result = np.ma.getdata(values).astype(np.float64)
-        except (TypeError, ValueError) as error:
+            result = cast(np.ma.getdata(values), np.float64, what=f"column '{name}'")
+        except (TypeError, ValueError, DataError) as error:
             msg = f"column '{name}' is {ak.type(column)}; needed: one number per object"
             raise DataError(msg) from error
         if masked:

@@ -70,7 +70,9 @@ class Log10(Transform):
             msg = f"Log10: floor {floor} must be positive and finite"
             raise ConfigError(msg)
         self._floor = floor
-        self.register_buffer("floor", torch.tensor(1.0 if floor is None else floor))
+        self.register_buffer(
+            "floor", torch.tensor(1.0 if floor is None else floor, dtype=torch.float32)
+        )
 
     @property
     def config(self) -> dict[str, Any]:
@@ -116,8 +118,8 @@ class Clip(Transform):
             msg = f"Clip: low {low} must be below high {high}, both finite"
             raise ConfigError(msg)
         self._limits = (low, high)
-        self.register_buffer("low", torch.tensor(low))
-        self.register_buffer("high", torch.tensor(high))
+        self.register_buffer("low", torch.tensor(low, dtype=torch.float32))
+        self.register_buffer("high", torch.tensor(high, dtype=torch.float32))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -143,8 +145,8 @@ class Standardise(Transform):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(0.0))
-        self.register_buffer("std", torch.tensor(1.0))
+        self.register_buffer("mean", torch.tensor(0.0, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(1.0, dtype=torch.float32))
 
     def fit(self, values: Tensor) -> Self:
         """Learn mean and standard deviation, accumulated in float64."""

@@ -12,6 +12,7 @@ import hist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hepcalib.casting import cast
 from hepcalib.exceptions import ConfigError, DataError, ShapeError, suggestion
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def flavour_bins(codes: ArrayLike) -> Floats:
     Raises:
         DataError: if a code is not one of `FLAVOURS`.
     """
-    given = np.asarray(codes, dtype=np.int64)
+    given = cast(codes, np.int64, what="jet flavour")
     known = given[:, None] == np.array(list(FLAVOURS))
     if not known.any(axis=1).all():
         unknown = sorted({int(code) for code in given[~known.any(axis=1)]})
@@ -170,7 +171,8 @@ def fill(
         values: Axis name -> column (rows,). Infinite values go to the flow bins.
 
     Raises:
-        DataError: if a category is not on its axis, a value is NaN or a weight is not finite.
+        DataError: if a category is not on its axis, a value is NaN, missing or no number, or a
+            weight is not finite.
         ShapeError: if the columns have different lengths.
     """
     for name, category in categories.items():
@@ -178,8 +180,8 @@ def fill(
         if category not in known:
             msg = f"axis {name!r} has no category {category!r}. {suggestion(category, known)}"
             raise DataError(msg)
-    columns = {name: np.asarray(column, dtype=np.float64) for name, column in values.items()}
-    weights = None if weight is None else np.asarray(weight, dtype=np.float64)
+    columns = {name: _floats(name, column) for name, column in values.items()}
+    weights = None if weight is None else _floats("weight", weight)
     checked = columns if weights is None else {**columns, "weight": weights}
     if len({column.shape for column in checked.values()}) > 1 or any(
         column.ndim != 1 for column in checked.values()
@@ -198,3 +200,12 @@ def fill(
             raise DataError(msg)
     rows: dict[str, Any] = {**categories, **columns}
     histogram.fill(*(rows[axis.name] for axis in histogram.axes), weight=weights)
+
+
+def _floats(name: str, column: ArrayLike) -> Floats:
+    if isinstance(column, np.ma.MaskedArray):
+        missing = int(np.ma.getmaskarray(column).sum())
+        if missing:
+            msg = f"column {name!r}: {missing} of {column.size} values are missing (masked)."
+            raise DataError(msg)
+    return cast(column, np.float64, what=f"column {name!r}")

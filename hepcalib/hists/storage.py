@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 import hist
+import numpy as np
 import uhi.io.json
 
-from hepcalib.exceptions import DataError, ShapeError
+from hepcalib import documents
+from hepcalib.exceptions import DataError, DocumentError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +20,18 @@ if TYPE_CHECKING:
     from hist import Hist
 
 __all__ = ["from_json", "projections", "to_json"]
+
+# What boost-histogram raises of a mapping that is no histogram.
+_UNLIKE_UHI = (
+    ArithmeticError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def to_json(histograms: Mapping[str, Hist[Any]]) -> str:
@@ -31,21 +46,42 @@ def from_json(text: str) -> dict[str, Hist[Any]]:
         DataError: if the text is not a JSON object of UHI histograms.
     """
     try:
-        tables = json.loads(text, object_hook=uhi.io.json.object_hook)
-        return {name: hist.Hist(table) for name, table in tables.items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        tables = documents.parsed(text.encode(), finite=False)
+        return {name: _histogram(table) for name, table in tables.items()}
+    except (DocumentError, *_UNLIKE_UHI) as error:
         msg = f"not a JSON object of UHI histograms: {error!r}. It must come from hepcalib."
         raise DataError(msg) from error
+
+
+def _histogram(table: Mapping[str, Any]) -> Hist[Any]:
+    """Return a histogram, once its axes have no more bins than there are values."""
+    values = np.asarray(table["storage"]["values"])
+    bins = math.prod(max(1, _bins(axis)) for axis in table["axes"])
+    if values.dtype.kind not in "biuf" or bins > max(1, values.size):
+        msg = f"{bins} bins of {values.size} values of type {values.dtype}"
+        raise ValueError(msg)
+    return hist.Hist(dict(table))
+
+
+def _bins(axis: Mapping[str, Any]) -> int:
+    """Return the number of bins, without flow."""
+    if axis["type"] == "boolean":
+        return 2
+    if axis["type"] == "variable":
+        exact = axis.get("writer_info", {}).get("boost-histogram", {}).get("bins", 0)
+        return max(len(axis["edges"]) - 1, int(exact))
+    return int(axis["bins"]) if axis["type"] == "regular" else len(axis["categories"])
 
 
 def projections(histograms: Mapping[str, Hist[Any]]) -> dict[str, Hist[Any]]:
     """Return histograms without category axes, of at most three dimensions, as ROOT has them.
 
-    Each combination of categories becomes one histogram: response_true_energy with a scale EM gives
+    Where there are only category axes, as in a cutflow, they stay. Else each combination of
+    categories becomes one histogram: response_true_energy with a scale EM gives
     response_true_energy_EM. Blanks in names become underscores.
 
     Raises:
-        ShapeError: if no axis remains, or more than three.
+        ShapeError: if there is no axis, or more than three remain.
         DataError: if two histograms would get the same name.
     """
     plain: dict[str, Hist[Any]] = {}
@@ -55,6 +91,8 @@ def projections(histograms: Mapping[str, Hist[Any]]) -> dict[str, Hist[Any]]:
             for place, axis in enumerate(histogram.axes)
             if isinstance(axis, hist.axis.StrCategory)
         }
+        if len(categories) == len(histogram.axes):
+            categories = {}
         remaining = len(histogram.axes) - len(categories)
         if not 1 <= remaining <= 3:
             msg = f"histogram {name!r} has {remaining} axes beside its categories; ROOT has 1 to 3."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import hist
 import numpy as np
 
+from hepcalib.casting import cast
 from hepcalib.exceptions import DataError, ShapeError
 from hepcalib.hists.axes import (
     KINDS,
@@ -149,10 +150,10 @@ def fill_coverage(
         weight: Event weights (rows,).
 
     Raises:
-        DataError: if the method is unknown, or a value is NaN.
+        DataError: if the method is unknown, a value is NaN, or `inside` neither true nor false.
         ShapeError: if the lengths differ.
     """
-    columns, is_inside = np.asarray(values, dtype=np.float64), np.asarray(inside, dtype=np.bool_)
+    columns, is_inside = np.asarray(values, dtype=np.float64), cast(inside, bool, what="inside")
     weights = np.ones(columns.shape) if weight is None else np.asarray(weight, dtype=np.float64)
     if not columns.shape == is_inside.shape == weights.shape:
         msg = (

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 import hist
 import numpy as np
 
+from hepcalib.exceptions import DataError, suggestion
 from hepcalib.hists.axes import KINDS, category_axis, fill, histogram, variable_axis
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hist import Hist
     from numpy.typing import ArrayLike
 
 __all__ = [
+    "PULLS",
     "fill_pull",
     "fill_uncertainty",
     "fill_uncertainty_rapidity",
@@ -24,28 +28,43 @@ __all__ = [
 
 _RELATIVE = r"Relative uncertainty $\sigma\,/\,R$"
 _PULL = r"Pull $t = (L_\mathrm{pred} - L_\mathrm{true})\,/\,\sigma$"
+_CORE, _STEP = 20.0, 0.1  # pulls up to here are in bins of this width,
+_FURTHEST, _TAIL_BINS = 1e7, 116  # those up to here in bins 12 % wide
+
+PULLS: Mapping[str, str] = dict(
+    zip(KINDS, ("pull", *(f"residual over {kind}" for kind in KINDS[1:])), strict=True)
+)
+"""Kind of uncertainty -> what the residual over it is called: only that over the total is a pull.
+
+The truth differs from the prediction by the systematic uncertainty too, so that the residual over
+the statistical one is no pull, and is not expected to have width 1.
+"""
 
 
 def pull() -> Hist[Any]:
-    """Return the empty histogram of the pulls: axes kind, pull (400 bins, -20 to 20).
+    """Return the empty histogram of residuals over uncertainties.
 
-    The range is wide because pulls on the statistical uncertainty alone are: truth differs from the
-    prediction by the systematic one as well.
+    Axes kind (`PULLS`), pull (0.1 wide from -20 to 20, 12 % wide beyond, to 1e7 either way).
     """
-    axis = hist.axis.Regular(400, -20.0, 20.0, name="pull", label=_PULL)
-    return histogram(category_axis("kind", KINDS, label="Uncertainty"), axis)
+    tail = np.geomspace(_CORE, _FURTHEST, _TAIL_BINS + 1)[1:]
+    core = np.linspace(-_CORE, _CORE, 2 * round(_CORE / _STEP) + 1)
+    axis = hist.axis.Variable(np.concatenate([-tail[::-1], core, tail]), name="pull", label=_PULL)
+    return histogram(category_axis("kind", list(PULLS.values()), label="Residual over"), axis)
 
 
 def fill_pull(
     histogram: Hist[Any], *, kind: str, pull: ArrayLike, weight: ArrayLike | None = None
 ) -> None:
-    """Fill the pulls (rows,) on one kind of uncertainty: total, systematic or statistical.
+    """Fill residuals over one kind of uncertainty (rows,): total, systematic or statistical.
 
     Raises:
         DataError: if the kind is unknown, or a pull is NaN.
         ShapeError: if the lengths differ.
     """
-    fill(histogram, weight, categories={"kind": kind}, values={"pull": pull})
+    if kind not in PULLS:
+        msg = f"no kind of uncertainty is called {kind!r}. {suggestion(kind, PULLS)}"
+        raise DataError(msg)
+    fill(histogram, weight, categories={"kind": PULLS[kind]}, values={"pull": pull})
 
 
 def uncertainty() -> Hist[Any]:

@@ -13,6 +13,7 @@ from hepcalib.inference.handles import RUNNING, resident
 from hepcalib.inference.prediction import placed
 from hepcalib.models import LogNormalHead, LogNormalMixtureHead
 from hepcalib.models.components import components
+from hepcalib.settings import own_settings
 from hepcalib.training.devices import thread_count
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Mixtures(NamedTuple):
     logarithmic: bool
 
 
+@own_settings()
 def mixtures(
     bundle: Bundle | Handle | Path | str,
     columns: Any,

@@ -17,6 +17,7 @@ from hepcalib.inference.handles import RUNNING, resident
 from hepcalib.inference.precision import evaluation
 from hepcalib.inference.sharing import Sharing
 from hepcalib.ntuples import quantities
+from hepcalib.settings import own_settings
 from hepcalib.training.devices import thread_count
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ _BLOCK_OBJECTS = 4_096
 _HOST_LIMIT = 4_194_304
 
 
+@own_settings()
 def predict(
     bundle: Bundle | Handle | Path | str,
     columns: Any,

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from hepcalib import documents
 from hepcalib.decorrelation import METHODS, Decorrelator
-from hepcalib.exceptions import BundleError, ConfigError, DataError
+from hepcalib.exceptions import BundleError, ConfigError, DataError, DocumentError, HepcalibError
 from hepcalib.features.table import Table, objects_per_event
 from hepcalib.inference.handles import Handle
 from hepcalib.inference.prediction import placed, predict
+from hepcalib.settings import own_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["DecorrelatedTagger", "Tagger", "decorrelator_text", "old_score", "tag", "tag_each"]
 
 VERSION = 1
+_LARGEST = 1 << 24  # of a file [bytes]
+# What numbers that fit in kind, but not together, lead to.
+_UNFIT = (ArithmeticError, IndexError, KeyError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ def tag(tagger: Tagger, columns: Any, *, device: str = "auto", where: str = "") 
     return tag_each({"tagger": tagger}, columns, device=device, where=where)["tagger"]
 
 
+@own_settings()
 def tag_each(
     taggers: Mapping[str, Tagger], columns: Any, *, device: str = "auto", where: str = ""
 ) -> dict[str, ak.Array]:
@@ -228,19 +234,34 @@ def resident_decorrelator(path: str, sha256: str) -> Decorrelator:
         msg = f"{path}: the decorrelator has sha256 {found}, {sha256} was asked for"
         raise BundleError(msg)
     try:
-        document = json.loads(content)
-        if document["version"] != VERSION:
-            msg = f"{path}: version {document['version']}; this program reads {VERSION}"
-            raise BundleError(msg)
-        return METHODS[document["method"]].from_state(document["state"])
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        document = documents.parsed(content)
+        version = document.get("version") if isinstance(document, dict) else None
+        if version != VERSION:
+            msg = f"version {version}; this program reads {VERSION}"
+            raise ConfigError(msg)
+        made = METHODS[document["method"]].from_state(document["state"])
+        _try(made)
+    except (HepcalibError, *_UNFIT) as error:
         msg = f"{path}: is no decorrelator: {error}"
         raise BundleError(msg) from error
+    return made
+
+
+@own_settings()
+def _try(decorrelator: Decorrelator) -> None:
+    """Refuse a decorrelator that has no finite scores in the middle of its ranges."""
+    middle = [[0.5 * low + 0.5 * high] * 3 for low, high in decorrelator.ranges]
+    with np.errstate(all="ignore"):
+        nuisances = dict(zip(decorrelator.variables, middle, strict=True))
+        scores = decorrelator(np.array([0.0, 0.5, 1.0]), nuisances)
+    if not np.isfinite(scores).all():
+        msg = f"its scores are {scores.tolist()}"
+        raise ConfigError(msg)
 
 
 def _read(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        msg = f"{path}: cannot be read: {error.strerror}"
+        return documents.content(path, limit=_LARGEST)
+    except DocumentError as error:
+        msg = f"{path}: {error}"
         raise BundleError(msg) from error

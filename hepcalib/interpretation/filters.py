@@ -9,6 +9,7 @@ import torch
 
 from hepcalib.exceptions import ConfigError
 from hepcalib.interpretation.networks import network_of
+from hepcalib.settings import own_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,7 @@ class Filters(NamedTuple):
     zero: int  # filters that are zero all over
 
 
+@own_settings()
 def efn_filters(
     source: Model | Bundle | Handle | Path | str, *, extent: float = 0.8, points: int = 81
 ) -> Filters:

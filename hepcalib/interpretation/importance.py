@@ -12,6 +12,7 @@ from hepcalib.calibration import uncertainty
 from hepcalib.exceptions import ConfigError, DataError, ShapeError
 from hepcalib.inference import resident
 from hepcalib.inference.handles import RUNNING
+from hepcalib.settings import own_settings
 from hepcalib.training.devices import thread_count
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Importance(NamedTuple):
     repetitions: int
 
 
+@own_settings()
 def permutation_importance(
     bundle: Bundle | Handle | Path | str,
     columns: Any,

@@ -13,6 +13,7 @@ from hepcalib.features.table import Table
 from hepcalib.inference import resident
 from hepcalib.inference.handles import RUNNING
 from hepcalib.interpretation.networks import network_of
+from hepcalib.settings import own_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,6 +61,7 @@ class NeighbourDistances(NamedTuple):
     jets: int
 
 
+@own_settings()
 def attention_profile(
     bundle: Bundle | Handle | Path | str,
     columns: Any,
@@ -110,6 +112,7 @@ def attention_profile(
     )
 
 
+@own_settings()
 def neighbour_distances(
     bundle: Bundle | Handle | Path | str, columns: Any, *, parts: int = 20
 ) -> NeighbourDistances:

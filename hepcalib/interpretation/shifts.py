@@ -11,6 +11,7 @@ from hepcalib.exceptions import ConfigError
 from hepcalib.features.jets import wrapped
 from hepcalib.features.table import Table
 from hepcalib.interpretation.draws import LARGEST, keyed_normals
+from hepcalib.settings import own_settings
 
 if TYPE_CHECKING:
     from typing import Any
@@ -35,6 +36,7 @@ class _Momenta(NamedTuple):
     energy: Floats
 
 
+@own_settings()
 def hardest_scaled(columns: Any, shift: float) -> ak.Array:
     r"""Scale the four-momentum of the constituent with the largest pt of each jet.
 
@@ -65,6 +67,7 @@ def hardest_scaled(columns: Any, shift: float) -> ak.Array:
     return _scaled(columns, table, factor)
 
 
+@own_settings()
 def regions_scaled(
     columns: Any,
     spread: float,
@@ -110,6 +113,7 @@ def regions_scaled(
     return _scaled(columns, table, factor)
 
 
+@own_settings()
 def regions_of(columns: Any, *, regions: int = 4, extent: float = 0.8) -> NDArray[np.int64]:
     """Return the region of each constituent: a square of a grid around the axis of its jet.
 

@@ -25,12 +25,14 @@ __all__ = [
     "spread",
 ]
 
-QUANTITIES = ("mean", "median", "mode", "width", "tails")
-"""What `described` finds; the width is half the distance of the 16 and 84 % quantiles over the
-median, the tails are the share beyond three of these half-distances from the median."""
+QUANTITIES = ("mean", "median", "mode", "width", "tails", "outside")
+"""What `described` finds of positive values; the width is half the distance of the 16 and 84 %
+quantiles over the median, the tails are the share beyond three of these half-distances from the
+median, outside is the share beyond a given factor from 1."""
 
 _ONE_SIGMA = NormalDist().cdf(-1.0)
 _TAIL = 3.0
+_NEAR = 10.0  # half-distances of the quantiles: a mode is looked for no further from the median
 _STREAM = 0xC105  # of the random numbers, apart from those of other uses of the same seed
 
 
@@ -56,7 +58,9 @@ def effective_entries(total: float, squares: float) -> float:
     return total**2 / squares if squares > 0.0 and total > 0.0 else 0.0
 
 
-def described(values: Floats, weights: Floats, *, entries: float, minimum: float) -> Floats:
+def described(
+    values: Floats, weights: Floats, *, entries: float, minimum: float, factor: float
+) -> Floats:
     """Return each of the quantities with its error, and the effective entries.
 
     Args:
@@ -64,14 +68,28 @@ def described(values: Floats, weights: Floats, *, entries: float, minimum: float
         weights: Weights of the sample and its replicas, (1 + replicas, rows).
         entries: Effective entries of the sample.
         minimum: A sample with fewer gives NaN.
+        factor: Values further from 1 than this factor are outside.
     """
-    found = replicated(values, weights, entries=entries, minimum=minimum, quantities=QUANTITIES)
+    found = replicated(
+        values,
+        weights,
+        entries=entries,
+        minimum=minimum,
+        quantities=QUANTITIES,
+        factor=factor,
+    )
     pairs = np.stack([found[:, 0], spread(found)], axis=1)
     return np.array([*pairs.ravel(), entries])
 
 
 def replicated(
-    values: Floats, weights: Floats, *, entries: float, minimum: float, quantities: Sequence[str]
+    values: Floats,
+    weights: Floats,
+    *,
+    entries: float,
+    minimum: float,
+    quantities: Sequence[str],
+    factor: float,
 ) -> Floats:
     """Return quantities of the sample and its replicas, (quantities, 1 + replicas)."""
     if entries <= 0.0 or entries < minimum:
@@ -80,12 +98,15 @@ def replicated(
     x, w = values[order], weights[:, order]
     low, middle, high = binned_quantiles(x, w, [_ONE_SIGMA, 0.5, 1.0 - _ONE_SIGMA]).T
     reach = 0.5 * (high - low)
+    near = np.abs(x - middle[0]) <= _NEAR * reach[0]
+    outside = (x < 1.0 / factor) | (x > factor)
     functions: dict[str, Callable[[], Floats]] = {
         "mean": lambda: sample_mean(x, w),
         "median": lambda: middle,
-        "mode": lambda: sample_mode(x, w, entries=entries),
+        "mode": lambda: sample_mode(x[near], w[:, near], entries=entries),
         "width": lambda: reach / middle,
         "tails": lambda: _share(np.abs(x - middle[:, None]) > _TAIL * reach[:, None], w),
+        "outside": lambda: _share(outside, w),
     }
     return np.stack([functions[quantity]() for quantity in quantities])
 

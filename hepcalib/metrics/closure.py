@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from hepcalib.exceptions import ConfigError, DataError, ShapeError, suggestion
+from hepcalib.hists.closure import FACTOR
 from hepcalib.metrics.bootstrap import (
     described,
     drawn_cells,
@@ -51,6 +52,8 @@ class Closure(NamedTuple):
     width_error: Floats
     tails: Floats  # share beyond three half-widths from the median
     tails_error: Floats
+    outside: Floats  # share beyond a factor 20 from 1: what has run away
+    outside_error: Floats
     entries: Floats  # effective
 
 
@@ -106,8 +109,15 @@ def closure(
     for rows in _bins(variable, edges):
         own = w[rows]
         entries = effective_entries(float(own.sum()), float((own**2).sum()))
-        weights = own * drawn[:, rows]
-        found.append(described(ratio[rows], weights, entries=entries, minimum=minimum_entries))
+        found.append(
+            described(
+                ratio[rows],
+                own * drawn[:, rows],
+                entries=entries,
+                minimum=minimum_entries,
+                factor=FACTOR,
+            )
+        )
     return _closure(method, binned_in, edges, found)
 
 
@@ -123,8 +133,9 @@ def closures(
 ) -> dict[str, Closure]:
     """Return the closure of each method of a histogram, for any spectrum of the truth.
 
-    A fine bin of the truth belongs to the bin that its centre is in. In "reco" bins the calibrated
-    value of a cell is the product of its centres, known to the width of a fine bin, 12 %.
+    Every entry counts, also what lies outside the axis of the ratio: below it as its lower end,
+    above it as its upper one. An edge that lies inside a fine bin divides it as if it were filled
+    evenly in the logarithms of truth and ratio.
 
     Args:
         histogram: What `hists.closure` returned, filled.
@@ -141,22 +152,27 @@ def closures(
     Raises:
         ConfigError: if the spectrum is unknown.
     """
-    inside = counts(histogram).at((slice(None), slice(1, -1), slice(1, -1)))
-    fine, ratio = edges_of(histogram.axes[1]), centres(histogram.axes[2])
-    true = centres(histogram.axes[1])[:, None]
-    variable = true * ratio if binned_in == "reco" else true + 0.0 * ratio
-    values = ratio if binned_in == "truth" else 1.0 / ratio
+    filled = counts(histogram).at((slice(None), slice(1, -1)))
+    fine, ratio = (edges_of(axis) for axis in histogram.axes[1:])
+    middles = np.concatenate([ratio[:1], centres(histogram.axes[2]), ratio[-1:]])
+    values = middles if binned_in == "truth" else 1.0 / middles
+    if binned_in == "truth":
+        shares = _shares_of_truth(fine, edges)
+    else:
+        shares = _shares_of_reco(fine, ratio, edges)
     results = {}
     for place, name in enumerate(histogram.axes[0]):
-        own = inside.at(place)
+        own = filled.at(place)
         factor = spectrum_factors(spectrum, fine, own.values.sum(axis=1))[:, None]
         drawn = drawn_cells(own.values, own.variances, replicas=replicas, seed=seed) * factor
         squares = own.variances * factor**2
         found = []
-        for cells in _bins(variable, edges):
-            weights = np.where(cells, drawn, 0.0).sum(axis=1)
-            entries = effective_entries(float(weights[0].sum()), float(squares[cells].sum()))
-            found.append(described(values, weights, entries=entries, minimum=minimum_entries))
+        for share in shares:
+            weights = np.einsum("rtc,tc->rc", drawn, share)
+            entries = effective_entries(float(weights[0].sum()), float((squares * share).sum()))
+            found.append(
+                described(values, weights, entries=entries, minimum=minimum_entries, factor=FACTOR)
+            )
         results[str(name)] = _closure(str(name), binned_in, edges, found)
     return results
 
@@ -236,6 +252,7 @@ def paired_shift(
                 entries=entries,
                 minimum=minimum_entries,
                 quantities=[statistic],
+                factor=FACTOR,
             )[0]
             for _, z, _ in both
         )
@@ -267,6 +284,31 @@ def _bins(variable: Floats, edges: ArrayLike) -> Iterator[NDArray[np.bool_]]:
     place = np.searchsorted(bins, variable, side="right") - 1
     for number in range(len(bins) - 1):
         yield place == number
+
+
+def _shares_of_truth(fine: Floats, edges: ArrayLike) -> Floats:
+    """Return which part of each fine bin of the truth is in each bin, (bins, fine, 1)."""
+    at, low, high = np.log(np.asarray(edges, dtype=np.float64)), np.log(fine[:-1]), np.log(fine[1:])
+    below = np.clip((at[:, None] - low) / (high - low), 0.0, 1.0)
+    shares: Floats = np.diff(below, axis=0)[:, :, None]
+    return shares
+
+
+def _shares_of_reco(fine: Floats, ratio: Floats, edges: ArrayLike) -> Floats:
+    """Return which part of each cell of truth and ratio is in each bin of their product.
+
+    Even filling of both logarithms makes that of their sum a trapezoid, whose distribution function
+    is a second difference of squares. What is outside the axis of the ratio is in no bin.
+
+    Returns:
+        (bins, fine, ratio + 2).
+    """
+    at = np.log(np.asarray(edges, dtype=np.float64))[:, None, None]
+    truth, other = np.log(fine)[None, :, None], np.log(ratio)[None, None, :]
+    over = 0.5 * np.clip(at - truth - other, 0.0, None) ** 2
+    area = np.diff(truth, axis=1) * np.diff(other, axis=2)
+    below = np.clip(np.diff(np.diff(over, axis=1), axis=2) / area, 0.0, 1.0)
+    return np.pad(np.diff(below, axis=0), ((0, 0), (0, 0), (1, 1)))
 
 
 def _middles(edges: ArrayLike) -> tuple[Floats, Floats]:

@@ -1,4 +1,4 @@
-"""Are the predicted uncertainties right, and what do they say: pulls, coverage, spectrum."""
+"""Are the predicted uncertainties right, and what do they say: pulls and spectrum."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from hist import Hist
 
 __all__ = [
-    "Coverage",
     "Pull",
+    "PullFractions",
     "UncertaintySpectrum",
-    "coverage",
+    "pull_fractions",
     "pulls",
     "uncertainty_spectrum",
 ]
@@ -30,13 +30,16 @@ _PROMINENCE = 0.02  # of a peak above the valley beside it, in units of the high
 
 
 class Pull(NamedTuple):
-    """Pulls on one kind of uncertainty; right uncertainties give mean 0 and width 1."""
+    """Residuals over one kind of uncertainty.
+
+    Right total uncertainties give mean 0 and width 1; the residual over a part of it is no pull.
+    """
 
     kind: str
     entries: float
     mean: float
     mean_error: float
-    width: float  # standard deviation inside the range of the axis
+    width: float  # standard deviation of all entries
     width_error: float
     robust_width: float  # (q84 - q16) / 2
     robust_width_error: float
@@ -46,8 +49,12 @@ class Pull(NamedTuple):
     density_error: Floats
 
 
-class Coverage(NamedTuple):
-    """Fraction of the truths inside the central interval of each level, from the pulls."""
+class PullFractions(NamedTuple):
+    """Fraction of the pulls inside plus and minus the quantile of a normal at each level.
+
+    It is the coverage of a symmetric interval around the mean, not of the one that a prediction
+    hands out; `coverage_profile` has that.
+    """
 
     kind: str
     entries: float
@@ -73,12 +80,15 @@ class UncertaintySpectrum(NamedTuple):
 def pulls(histogram: Hist[Any], *, minimum_entries: float = 10.0) -> dict[str, Pull]:
     r"""Mean and widths of the pulls :math:`t = (prediction - truth) / \sigma` of each kind.
 
-    Mean and standard deviation are those of the bin centres inside the axis; the robust width
-    counts the flow bins too. Errors: width / sqrt(n), and sqrt((m4 - m2^2) / (4 n m2)).
+    Every entry counts, at the centre of its bin or at the end of the axis (1e7) that it lies
+    beyond. Errors: width / sqrt(n), and sqrt((m4 - m2^2) / (4 n m2)).
 
     Args:
         histogram: What `hists.pull` returned, filled.
         minimum_entries: Kinds with fewer effective entries give NaN.
+
+    Returns:
+        Name of the kind in `hists.PULLS` -> its widths.
     """
     everything = counts(histogram)
     return {
@@ -88,17 +98,17 @@ def pulls(histogram: Hist[Any], *, minimum_entries: float = 10.0) -> dict[str, P
 
 
 def _pull(kind: str, part: Counts, axis: Any, minimum_entries: float) -> Pull:
-    inside = part.at(slice(1, -1))
-    enough = inside.entries >= max(minimum_entries, 1e-9)
-    share = divide(inside.values, inside.total if enough else np.nan)
-    mean = float(share @ centres(axis))
-    square, fourth = (float(share @ (centres(axis) - mean) ** power) for power in (2, 4))
+    enough = part.entries >= max(minimum_entries, 1e-9)
+    share = divide(part.values, part.total if enough else np.nan)
+    at = np.concatenate([edges(axis)[:1], centres(axis), edges(axis)[-1:]])
+    mean = float(share @ at)
+    square, fourth = (float(share @ (at - mean) ** power) for power in (2, 4))
     width = float(np.sqrt(max(square, 0.0))) if enough else np.nan
     found = quantiles(
         part, edges(axis), (_ONE_SIGMA, 1.0 - _ONE_SIGMA), minimum_entries=minimum_entries
     )
     halves = np.array([-0.5, 0.5])
-    entries = inside.entries if enough else np.nan
+    entries = part.entries if enough else np.nan
     bins = np.diff(edges(axis))
     return Pull(
         kind=kind,
@@ -111,14 +121,15 @@ def _pull(kind: str, part: Counts, axis: Any, minimum_entries: float) -> Pull:
         robust_width_error=float(np.sqrt(halves @ found.covariance @ halves)),
         edges=edges(axis),
         centres=centres(axis),
-        density=share / bins,
-        density_error=divide(np.sqrt(inside.variances), inside.total if enough else np.nan) / bins,
+        density=share[1:-1] / bins,
+        density_error=divide(np.sqrt(part.variances[1:-1]), part.total if enough else np.nan)
+        / bins,
     )
 
 
-def coverage(
+def pull_fractions(
     histogram: Hist[Any], *, levels: Sequence[float] = (0.68, 0.95), minimum_entries: float = 10.0
-) -> dict[str, Coverage]:
+) -> dict[str, PullFractions]:
     r"""Fraction of pulls inside :math:`\pm z`, the central interval of a normal at each level.
 
     Args:
@@ -140,7 +151,8 @@ def coverage(
         cumulative = divide(np.cumsum(part.values)[:-1], part.total + 0.0 * entries)
         fraction = np.interp(reach, at, cumulative) - np.interp(-reach, at, cumulative)
         variance = np.clip(fraction * (1.0 - fraction), 0.0, None) / entries
-        results[str(kind)] = Coverage(str(kind), part.entries, nominal, fraction, np.sqrt(variance))
+        error = np.sqrt(variance)
+        results[str(kind)] = PullFractions(str(kind), part.entries, nominal, fraction, error)
     return results
 
 

@@ -15,7 +15,13 @@ from hepcalib.models.model import Model, checked, described
 from hepcalib.models.moments import Known, Moments, known, mean_uncertainty, propagated
 from hepcalib.models.stacked_layers import FixedParameters
 from hepcalib.models.stacking import stacked_outputs
-from hepcalib.models.wrapping import acts_on_constituents, keyed_generator, require_plain
+from hepcalib.models.wrapping import (
+    acts_on_constituents,
+    keyed_generator,
+    require_draws,
+    require_memory,
+    require_plain,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,13 +73,14 @@ class Bayesian(Model):
         initial_log_variance: float = -9.0,
     ) -> None:
         super().__init__()
-        if not (0 < prior_precision < math.inf) or draws < 1 or seed < 0:
+        require_plain(model, "Bayesian")
+        require_draws(draws, seed, "Bayesian")
+        if not 0 < prior_precision < math.inf or not math.isfinite(initial_log_variance):
             msg = (
-                f"Bayesian: prior_precision is {prior_precision}, draws {draws}, seed {seed}; "
-                "needed: finite and > 0, at least 1, at least 0"
+                f"Bayesian: prior_precision is {prior_precision}, initial_log_variance "
+                f"{initial_log_variance}; needed: finite, the first one above 0"
             )
             raise ConfigError(msg)
-        require_plain(model, "Bayesian")
         self.prior_precision, self.draws, self.seed = prior_precision, draws, seed
         self.initial_log_variance = initial_log_variance
         self.model = copy.deepcopy(model)
@@ -82,6 +89,7 @@ class Bayesian(Model):
         if not self._layers():
             msg = f"Bayesian: {type(model).__name__} has no nn.Linear; needed: at least one"
             raise ConfigError(msg)
+        require_memory(draws, sum(layer.weight.numel() for layer in self._layers()), "Bayesian")
         self._made: dict[str, tuple[Any, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -240,7 +248,8 @@ def _replace_linear(model: Model, initial_log_variance: float) -> None:
 
 def _noise(key: tuple[int, int, int], like: Tensor) -> Tensor:
     """Return standard normal noise that depends on the key and the shape only."""
-    return torch.randn(like.shape, generator=keyed_generator(*key)).to(like)
+    noise = torch.randn(like.shape, generator=keyed_generator(*key), dtype=torch.float32)
+    return noise.to(like)
 
 
 def _state(parameter: Tensor) -> tuple[Any, ...]:

@@ -74,7 +74,10 @@ class Conformal(Wrapper):
             )
             raise ConfigError(msg)
         if type(model).members is Model.members:
-            normal_parts(model.head(torch.zeros(1, model.head.outputs)), where="Conformal")
+            normal_parts(
+                model.head(torch.zeros(1, model.head.outputs, dtype=torch.float32)),
+                where="Conformal",
+            )
         if not 0.0 < level < 1.0 or groups < 1:
             msg = (
                 f"Conformal: level is {level}, groups {groups}; needed: above 0 and below 1, "

@@ -17,6 +17,7 @@ from hepcalib.models.wrapping import (
     keyed_generator,
     linear_layers,
     require_draws,
+    require_memory,
     require_plain,
 )
 
@@ -85,7 +86,9 @@ class Dropout(Wrapper):
                 "hidden layer, or inputs: true"
             )
             raise ConfigError(msg)
-        for index, layer in enumerate(self._layers().values()):
+        layers = self._layers().values()
+        require_memory(draws, sum(layer.weight.numel() for layer in layers), "Dropout")
+        for index, layer in enumerate(layers):
             kept = [self._kept(draw, index, layer.in_features) for draw in range(draws)]
             self.register_buffer(f"kept_{index}", torch.stack(kept), persistent=False)
 

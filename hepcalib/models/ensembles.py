@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeepEnsemble"]
 
+MOST_MEMBERS = 1000
 OF_ONE_NETWORK = ("forward", "regulariser", "finish", "member_outputs", "members", "interval")
 
 
@@ -119,9 +121,11 @@ class DeepEnsemble(Model):
 
 
 def _check(model: Model, members: float, seed: float, *, where: str) -> None:
-    for what, value, least in (("members", members, 1), ("seed", seed, 0)):
-        if not isinstance(value, int) or value < least:
+    limits = (("members", members, 1, MOST_MEMBERS), ("seed", seed, 0, math.inf))
+    for what, value, least, most in limits:
+        if not isinstance(value, int) or not least <= value <= most:
             msg = f"{where}: {what} is {value!r}; needed: a whole number, at least {least}"
+            msg += f", at most {most}" if most < math.inf else ""
             raise ConfigError(msg)
     own = [
         name for name in OF_ONE_NETWORK if getattr(type(model), name) is not getattr(Model, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureLikelihood", "FlowLikelihood"]
 
+MOST_NODES, MOST_WEIGHTS = 10_000, 1 << 24
 BLOCK = 4096  # pairs of a row and a z at a time, so that what belongs to them stays in the cache
 
 
@@ -94,7 +96,7 @@ class FlowLikelihood(Model):
             ("modelled", described_features, 1, features),
             ("transforms", transforms, 0, math.inf),
             ("bins", bins, 2, math.inf),
-            ("nodes", nodes, 3, math.inf),
+            ("nodes", nodes, 3, MOST_NODES),
             ("noise", noise, 0.0, sys.float_info.max),
         ):
             if not least <= value <= most:
@@ -106,6 +108,7 @@ class FlowLikelihood(Model):
         self.head, self.features, self.modelled = head, features, modelled
         self.transforms, self.hidden, self.bins = transforms, tuple(hidden), bins
         self.nodes, self.noise = nodes, noise
+        _require_size(self, described_features)
         self.flow = _flow(self, described_features)
         self.register_buffer("range", torch.tensor([-5.0, 5.0]))  # in units of the head
 
@@ -179,7 +182,7 @@ class FlowLikelihood(Model):
     @torch.no_grad()
     def _peak(self, features: Tensor) -> LikelihoodPeak:
         low, high = self.range.tolist()
-        grid = torch.linspace(low, high, self.nodes).to(features)
+        grid = torch.linspace(low, high, self.nodes, dtype=torch.float32).to(features)
         found = [
             find_peak(functools.partial(self._on_points, block), grid, rows=len(block))
             for block in torch.split(features, max(BLOCK // self.nodes, 1))
@@ -239,17 +242,27 @@ def _flow(model: FlowLikelihood, modelled: int) -> nn.Module:
 
     bins = model.bins
     spline = {"univariate": MonotonicRQSTransform, "shapes": ((bins,), (bins,), (bins - 1,))}
-    order = torch.arange(modelled)
-    layers = [
-        MaskedAutoregressiveTransform(
-            modelled,
-            context=1 + model.features - modelled,
-            order=order if number % 2 else order.flip(0),
-            hidden_features=model.hidden,
-            activation=nn.SiLU,
-            **(spline if number else {}),
-        )
-        for number in range(model.transforms + 1)
-    ]
+    with torch.device("cpu"):  # what is masked depends on numbers, which no outline has
+        order = torch.arange(modelled)
+        layers = [
+            MaskedAutoregressiveTransform(
+                modelled,
+                context=1 + model.features - modelled,
+                order=order if number % 2 else order.flip(0),
+                hidden_features=model.hidden,
+                activation=nn.SiLU,
+                **(spline if number else {}),
+            )
+            for number in range(model.transforms + 1)
+        ]
     composed: nn.Module = LazyComposedTransform(*layers)
     return composed
+
+
+def _require_size(model: FlowLikelihood, modelled: int) -> None:
+    """Refuse networks that are far larger than any use has."""
+    widths = (model.features + 1, *model.hidden, modelled * (3 * model.bins - 1))
+    weights = (model.transforms + 1) * sum(a * b for a, b in itertools.pairwise(widths))
+    if weights > MOST_WEIGHTS:
+        msg = f"FlowLikelihood: {weights:,} weights; needed: at most {MOST_WEIGHTS:,}"
+        raise ConfigError(msg)

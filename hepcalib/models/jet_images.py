@@ -26,6 +26,7 @@ __all__ = ["JetImages"]
 
 CELLS = 4_194_304  # numbers in the largest patches of a block: 16 MiB in single precision
 CHANNELS = 2
+MOST_PIXELS = 512  # in each direction
 
 
 class JetImages(Model):
@@ -216,10 +217,11 @@ def _sizes(
     for kernel, pool in zip(kernels, pools, strict=True) if known else ():
         sizes.append(side - kernel + 1)
         side = max(sizes[-1], 0) // pool
-    if not known or side < 1:
+    if not known or side < 1 or pixels > MOST_PIXELS:
         msg = (
             f"JetImages: pixels is {pixels}, filters {list(filters)}, kernels {list(kernels)}, "
-            f"pools {list(pools)}; needed: equally many, and a pixel left after them"
+            f"pools {list(pools)}; needed: equally many, at most {MOST_PIXELS} "
+            "pixels, and a pixel left after them"
         )
         raise ConfigError(msg)
     return [*sizes, side]

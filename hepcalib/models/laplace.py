@@ -15,6 +15,7 @@ from hepcalib.models.wrapping import (
     keyed_generator,
     linear_layers,
     require_draws,
+    require_memory,
     require_plain,
 )
 
@@ -80,8 +81,9 @@ class Laplace(Wrapper):
         self.prior_precision, self.draws, self.seed = prior_precision, draws, seed
         self._name = _last_layer(self.model)
         self.model.eval()
-        fisher_information(self.head, torch.zeros(1, self.head.outputs))
+        fisher_information(self.head, torch.zeros(1, self.head.outputs, dtype=torch.float32))
         count = self._weights().numel()
+        require_memory(draws, count, "Laplace")
         noise = [
             torch.randn(count, generator=keyed_generator(seed, draw), dtype=torch.float32)
             for draw in range(draws)

@@ -130,7 +130,9 @@ class Model(nn.Module, ABC):
             members: What ``members`` returned; the quantiles are those of the pooled mixture.
         """
         device = members.mean.device
-        tail = torch.full(members.batch_shape[1:], 0.5 * (1.0 - ONE_SIGMA), device=device)
+        tail = torch.full(
+            members.batch_shape[1:], 0.5 * (1.0 - ONE_SIGMA), dtype=torch.float32, device=device
+        )
         return tail, 1.0 - tail
 
 

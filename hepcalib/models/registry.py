@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 import hepcalib.models as room
@@ -14,6 +16,8 @@ from hepcalib.models.model import Model, described
 __all__ = ["build", "describe"]
 
 PARTS: Mapping[str, type[Model | Head]] = {"head": Head, "model": Model}
+NUMBERS: Mapping[str, Any] = {"int": Integral, "float": Real}
+LONGEST = 100  # characters of a value in a message
 
 
 def build(spec: Mapping[str, Any]) -> Model:
@@ -67,9 +71,15 @@ def _check(spec: Any, kind: type[Model | Head], place: str) -> None:
         for key, p in parameters.items()
         if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     }
-    for key in spec:
-        if key not in {"name", *allowed}:
-            msg = f"{place}.{key}: unknown keyword of {name}. {suggestion(key, allowed)}"
+    for key, value in spec.items():
+        if key == "name":
+            continue
+        if key not in allowed:
+            msg = f"{place}.{key}: unknown keyword of {name}. {suggestion(str(key), allowed)}"
+            raise ConfigError(msg)
+        wanted = str(allowed[key].annotation)
+        if key not in PARTS and not _fits(value, wanted):
+            msg = f"{place}.{key}: {repr(value)[:LONGEST]}; needed: {wanted}"
             raise ConfigError(msg)
     for key, parameter in allowed.items():
         if key not in spec and parameter.default is parameter.empty:
@@ -80,12 +90,26 @@ def _check(spec: Any, kind: type[Model | Head], place: str) -> None:
             _check(spec[key], inner, f"{place}.{key}")
 
 
+def _fits(value: Any, kind: str) -> bool:
+    """Tell whether a value is of the type that the annotation of a keyword names."""
+    if kind.endswith(" | None"):
+        return value is None or _fits(value, kind.removesuffix(" | None"))
+    if kind.startswith("Sequence["):
+        inner = kind.removeprefix("Sequence[").removesuffix("]")
+        return isinstance(value, list | tuple) and all(_fits(item, inner) for item in value)
+    if kind == "bool" or isinstance(value, bool):
+        return kind == "bool" and isinstance(value, bool)
+    if kind in NUMBERS:
+        return isinstance(value, NUMBERS[kind]) and math.isfinite(float(value))
+    return isinstance(value, str)
+
+
 def _constructed(spec: Mapping[str, Any], place: str) -> Any:
     values = {key: value for key, value in spec.items() if key != "name"}
     for key in PARTS.keys() & values.keys():
         values[key] = _constructed(values[key], f"{place}.{key}")
     try:
         return getattr(room, spec["name"])(**values)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError) as error:
         msg = f"{place}: {spec['name']} refuses {dict(spec)}: {error}"
         raise ConfigError(msg) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,17 @@ if TYPE_CHECKING:
     from hepcalib.batch import Batch
     from hepcalib.models.model import Labelled
 
-__all__ = ["Wrapper", "keyed_generator", "linear_layers", "require_draws", "require_plain"]
+__all__ = [
+    "Wrapper",
+    "keyed_generator",
+    "linear_layers",
+    "require_draws",
+    "require_memory",
+    "require_plain",
+]
+
+MOST_DRAWS = 4096
+MOST_NUMBERS = 1 << 28  # of all draws together: 1 GiB in single precision
 
 
 class Wrapper(Model):
@@ -61,7 +72,7 @@ class Wrapper(Model):
 def keyed_generator(*key: int) -> torch.Generator:
     """Return a generator, on the CPU, whose numbers depend on the key only."""
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator(device="cpu").manual_seed(seed)
 
 
 def linear_layers(model: Model) -> dict[str, nn.Linear]:
@@ -92,12 +103,30 @@ def require_plain(model: Model, wrapper: str) -> None:
         raise ConfigError(msg)
 
 
-def require_draws(draws: int, seed: int, wrapper: str) -> None:
+def require_draws(draws: Any, seed: Any, wrapper: str) -> None:
     """Refuse a number of draws or a seed that is out of range.
 
     Raises:
         ConfigError: if it is.
     """
-    if draws < 1 or seed < 0:
-        msg = f"{wrapper}: draws is {draws}, seed {seed}; needed: at least 1, at least 0"
+    whole = isinstance(draws, Integral) and isinstance(seed, Integral)
+    if not whole or not 1 <= draws <= MOST_DRAWS or seed < 0:
+        msg = (
+            f"{wrapper}: draws is {draws}, seed {seed}; needed: whole numbers, 1 to "
+            f"{MOST_DRAWS:,}, at least 0"
+        )
+        raise ConfigError(msg)
+
+
+def require_memory(draws: int, weights: int, wrapper: str) -> None:
+    """Refuse draws of so many weights that they would take more than 1 GiB.
+
+    Raises:
+        ConfigError: if they would.
+    """
+    if draws * weights > MOST_NUMBERS:
+        msg = (
+            f"{wrapper}: {draws:,} draws of {weights:,} weights are {draws * weights:,} numbers; "
+            f"needed: at most {MOST_NUMBERS:,}"
+        )
         raise ConfigError(msg)

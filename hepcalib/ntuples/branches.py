@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import awkward as ak
 import numpy as np
 
+from hepcalib.casting import is_number, misfit
 from hepcalib.exceptions import DataError, HepcalibError, NtupleError
-from hepcalib.ntuples.files import first_line
 from hepcalib.ntuples.linking import starts
+from hepcalib.ntuples.sources import first_line
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
+    from hepcalib.casting import Misfit
     from hepcalib.ntuples.place import Place
 
 __all__ = ["Branches"]
@@ -40,7 +42,16 @@ class Branches:
     def counts(self, collection: str) -> NDArray[np.int64]:
         """Return the number of objects in each event, from the counter: (events,)."""
         if collection not in self._counts:
-            self._counts[collection] = self.flat(f"n{collection}").astype(np.int64)
+            counter = f"n{collection}"
+            counts = self.cast(self.flat(counter), np.int64, branch=counter)
+            negative = np.flatnonzero(counts < 0)
+            if len(negative):
+                msg = (
+                    f"{self.place.text}: counter '{counter}' is {counts[negative[0]]} in entry "
+                    f"{self.place.first_entry + negative[0]}; the file is damaged"
+                )
+                raise NtupleError(msg)
+            self._counts[collection] = counts
         return self._counts[collection]
 
     def flat(self, branch: str) -> NDArray[Any]:
@@ -60,7 +71,7 @@ class Branches:
             DataError: if it is not a list of numbers per event.
         """
         layout = self._layout(branch)
-        if not layout.is_list:
+        if not layout.is_list or layout.parameters.get("__array__"):
             msg = (
                 f"{self.place.text}: branch '{branch}' is {layout.form.type}, not a list per event"
             )
@@ -79,6 +90,58 @@ class Branches:
             raise NtupleError(msg)
         return self._numbers(layout.content[: int(starts(counts)[-1])], branch)
 
+    def values(self, branch: str, collection: str = "") -> NDArray[Any]:
+        """Return `jagged` values of a collection, or `flat` ones if there is none."""
+        return self.jagged(branch, collection) if collection else self.flat(branch)
+
+    def cast(
+        self,
+        values: NDArray[Any],
+        dtype: DTypeLike,
+        *,
+        branch: str,
+        collection: str = "",
+        rows: NDArray[np.int64] | None = None,
+    ) -> NDArray[Any]:
+        """Return values as another type that can hold all of them; see `casting.misfit`.
+
+        Args:
+            values: What was made of the values of a branch, or of some of them.
+            dtype: The type to return.
+            branch: The branch.
+            collection: Its collection, if it has lists.
+            rows: Which of its values they are; None is all.
+
+        Raises:
+            DataError: naming the entry and the value in the file that the type cannot hold.
+        """
+        found = misfit(values, dtype)
+        if found is not None:
+            self.refuse(found, branch, collection=collection, rows=rows)
+        return values.astype(dtype, copy=False)
+
+    def refuse(
+        self,
+        found: Misfit,
+        branch: str,
+        *,
+        collection: str = "",
+        rows: NDArray[np.int64] | None = None,
+    ) -> NoReturn:
+        """Raise the error of values of a branch that a column cannot hold; see `cast`."""
+        position = found.position if rows is None else int(rows[found.position])
+        entry, within = position, ""
+        if collection:
+            first = starts(self.counts(collection))
+            entry = int(np.searchsorted(first, position, side="right")) - 1
+            within = f", {collection} {position - first[entry]}"
+        msg = (
+            f"{self.place.text}: branch '{branch}' is {self.values(branch, collection)[position]} "
+            f"in entry {self.place.first_entry + entry}{within} ({found.number} such values); "
+            f"needed: {found.needed}"
+        )
+        raise DataError(msg)
+
     def _layout(self, branch: str) -> Any:
         if branch not in self._present:
             msg = f"{self.place.text}: there is no branch '{branch}'"
@@ -92,7 +155,12 @@ class Branches:
             raise NtupleError(msg) from error
 
     def _numbers(self, layout: Any, branch: str) -> NDArray[Any]:
-        if not layout.is_numpy or layout.purelist_depth != 1:
+        if not (
+            layout.is_numpy
+            and layout.purelist_depth == 1
+            and not layout.parameters.get("__array__")  # the letters of a text
+            and is_number(layout.data.dtype)
+        ):
             msg = f"{self.place.text}: branch '{branch}' holds {layout.form.type}, not numbers"
             raise DataError(msg)
         return np.asarray(layout.data)

@@ -8,7 +8,6 @@ import io
 import math
 import uuid
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +15,11 @@ import uproot
 
 from hepcalib.exceptions import NtupleError
 from hepcalib.ntuples.columns import STANDARD
+from hepcalib.ntuples.sources import stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -78,11 +79,8 @@ def csv_size(path: str | Path) -> int:
 
 
 def _content(path: str | Path) -> bytes:
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        msg = f"{path}: cannot be opened: {error.strerror or error}"
-        raise NtupleError(msg) from error
+    with stream(path) as opened:
+        content: bytes = opened.read()
     if not content:
         msg = f"{path}: the file is empty (0 bytes)"
         raise NtupleError(msg)

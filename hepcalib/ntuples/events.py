@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from coffea.nanoevents import NanoEventsFactory
 
 from hepcalib.exceptions import NtupleError
-from hepcalib.ntuples.files import check_branches, first_line, open_tree
+from hepcalib.ntuples.files import check_branches, open_tree
 from hepcalib.ntuples.registry import find_layout, schema_of
+from hepcalib.ntuples.sources import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -75,6 +76,9 @@ def open_events(
                 iteritems_options={} if offered is None else {"filter_name": sorted(offered)},
                 access_log=access_log,
             ).events()
+        except NtupleError as error:
+            msg = f"{path}: {error}"
+            raise NtupleError(msg) from error
         except Exception as error:
             msg = f"{path}: no events can be made of tree '{found.tree}': {first_line(error)}"
             raise NtupleError(msg) from error

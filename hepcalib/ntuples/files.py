@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import uproot
 
+from hepcalib.casting import is_number
 from hepcalib.exceptions import NtupleError
 from hepcalib.ntuples.csv_files import open_csv
+from hepcalib.ntuples.sources import first_line, is_remote, stream, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
 __all__ = [
     "check_branches",
     "check_bytes",
-    "first_line",
     "open_tree",
     "sha256_of",
     "total_weight",
     "tree_weights",
 ]
 
+_BLOCK = 2**22  # bytes of a file that are read together for its checksum
+_NAMED = 4  # missing branches in a message
 _LONG_HEADER = 1_000_000  # files of this format version and above hold 8-byte positions
 
 
@@ -77,15 +80,11 @@ def check_bytes(path: str | Path) -> int:
     Raises:
         NtupleError: if it is missing, empty, not a ROOT file or shorter than its header says.
     """
-    if "://" in str(path):
+    if is_remote(path):
         return 0
-    try:
-        with Path(path).open("rb") as stream:
-            head = stream.read(512)
+    with stream(path) as opened:
+        head = opened.read(512)
         size = Path(path).stat().st_size
-    except OSError as error:
-        msg = f"{path}: cannot be opened: {error.strerror or error}"
-        raise NtupleError(msg) from error
     if not size:
         msg = f"{path}: the file is empty (0 bytes)"
         raise NtupleError(msg)
@@ -102,7 +101,7 @@ def check_bytes(path: str | Path) -> int:
 
 
 def check_branches(path: str | Path, tree: Any, needed: Iterable[str]) -> None:
-    """Refuse a tree that lacks branches, naming all of them with their nearest neighbours.
+    """Refuse a tree that lacks branches, naming the first few with their nearest neighbours.
 
     Raises:
         NtupleError: if a branch is missing.
@@ -112,12 +111,13 @@ def check_branches(path: str | Path, tree: Any, needed: Iterable[str]) -> None:
     if not missing:
         return
     described = []
-    for name in missing:
+    for name in missing[:_NAMED]:
         nearest = difflib.get_close_matches(name, present, n=1)
         described.append(f"'{name}'" + (f" (nearest: '{nearest[0]}')" if nearest else ""))
+    others = f" and {len(missing) - _NAMED} others" if len(missing) > _NAMED else ""
     plural = "branch" if len(missing) == 1 else f"{len(missing)} branches"
     msg = (
-        f"{path}: tree '{tree.name}' is missing {plural} {', '.join(described)}; "
+        f"{path}: tree '{tree.name}' is missing {plural} {', '.join(described)}{others}; "
         f"it has {len(present)} branches. Choose the layout that describes the file"
     )
     raise NtupleError(msg)
@@ -147,9 +147,13 @@ def total_weight(weights: np.ndarray[Any, Any], place: str, *, start: int = 0) -
     """Return the sum of weights, exact but for one rounding, in whatever pieces it is added.
 
     Raises:
-        NtupleError: if one is NaN or infinite; the message has its entry number.
+        NtupleError: if one is NaN or infinite, with its entry number, or they are lists or text.
     """
-    values = np.asarray(weights, dtype=np.float64)
+    if weights.ndim != 1 or not is_number(weights.dtype):
+        what = "a list" if weights.ndim > 1 or weights.dtype.kind == "O" else str(weights.dtype)
+        msg = f"{place}: the event weight is {what} per entry; needed: one number"
+        raise NtupleError(msg)
+    values = weights.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         msg = (
@@ -161,24 +165,27 @@ def total_weight(weights: np.ndarray[Any, Any], place: str, *, start: int = 0) -
 
 
 def sha256_of(path: str | Path) -> str:
-    """Return the sha256 of a local file, in hexadecimal.
+    """Return the sha256 of a file, in hexadecimal; one behind a URL is read as a stream.
 
     Raises:
         NtupleError: if it cannot be read.
     """
-    try:
-        with Path(path).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        msg = f"{path}: cannot be read for its checksum: {error.strerror or error}"
-        raise NtupleError(msg) from error
+    digest = hashlib.sha256()
+    with stream(path) as opened:
+        while block := opened.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Any]:
     try:
         file = uproot.open({str(path): None})
+    except (ImportError, OSError) as error:
+        raise NtupleError(unreadable(path, error)) from error
     except Exception as error:
+        if is_remote(path):
+            raise NtupleError(unreadable(path, error)) from error
         msg = f"{path}: cannot be opened as a ROOT file: {first_line(error)}"
         raise NtupleError(msg) from error
     with file:
@@ -196,9 +203,3 @@ def _trees(file: Any) -> str:
 
 def _is_text(head: bytes) -> bool:
     return not head.strip(bytes(range(32, 127)) + b"\t\r\n")
-
-
-def first_line(error: BaseException) -> str:
-    """Return the type and the first line of an error; some libraries' messages are pages long."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

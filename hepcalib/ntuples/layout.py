@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from hepcalib.exceptions import ConfigError, suggestion
+import numpy as np
+
+from hepcalib.casting import cast
+from hepcalib.exceptions import ConfigError, DataError, suggestion
 from hepcalib.ntuples.columns import STANDARD, UNITS, ObjectKind
 
 if TYPE_CHECKING:
@@ -101,7 +105,8 @@ class Layout:
         words: Columns of a CSV file that hold words, and the number that each word becomes.
 
     Raises:
-        ConfigError: if a column or unit is not a standard one.
+        ConfigError: if a column or unit is not a standard one, or a default, code or word stands
+            for what its column cannot hold.
     """
 
     name: str
@@ -126,6 +131,10 @@ class Layout:
             if column.unit not in UNITS:
                 msg = f"{place}: unknown unit '{column.unit}'. {suggestion(column.unit, UNITS)}"
                 raise ConfigError(msg)
+            _require_held(place, column, STANDARD[self.object][name].dtype)
+        for branch, words in self.words.items():
+            for word, code in words.items():
+                _require_whole(f"layout '{self.name}': word '{word}' of '{branch}'", code)
 
     @property
     def available(self) -> tuple[str, ...]:
@@ -218,3 +227,24 @@ class Layout:
             found[self.candidates.collection] = "PtEtaPhiMLorentzVector"
             found[self.candidates.links] = "NanoCollection"
         return {**found, **self.collections}
+
+
+def _require_held(place: str, column: Column, dtype: str) -> None:
+    """Refuse a default or a code that the standard column cannot hold."""
+    for code in (code for pair in column.codes for code in pair):
+        _require_whole(f"{place}: code", code)
+    try:
+        cast([] if column.default is None else [column.default], dtype, what=f"{place}: default")
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _require_whole(place: str, code: object) -> None:
+    limits = np.iinfo(np.int64)
+    try:
+        sound = limits.min <= operator.index(code) <= limits.max  # type: ignore[arg-type]  # refused here
+    except TypeError:
+        sound = False
+    if not sound:
+        msg = f"{place} is {code!r}; needed: a whole number of 64 bits"
+        raise ConfigError(msg)

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import re
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from zipfile import BadZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import awkward as ak
 import numpy as np
 import uproot
 
-from hepcalib.exceptions import DataError, RunError, ShapeError
-from hepcalib.ntuples.writing import replacing
+from hepcalib import documents
+from hepcalib.exceptions import DataError, DocumentError, RunError, ShapeError
+from hepcalib.ntuples.sources import first_line
+from hepcalib.ntuples.writing import is_storable, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["merge_parts", "save_part"]
+__all__ = ["is_part", "merge_parts", "save_part"]
 
 _NAME = re.compile(r"(?P<file>\d{6})-(?P<uuid>[^-]+)-(?P<start>\d+)-(?P<stop>\d+)\.npz")
 _PREFIX = "column_"  # numpy has keywords of its own, which no column may meet
+# What Python raises of an archive that is none.
+_UNLIKE_PARTS = (BadZipFile, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError)
+_LARGEST = 1 << 32  # of a part [bytes]
 _ROWS = 500_000  # rows per basket of the merged tree
 
 
@@ -108,6 +114,11 @@ def merge_parts(
     return rows
 
 
+def is_part(name: str) -> bool:
+    """Tell whether a file has the name of a part."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _part_name(metadata: Mapping[str, Any]) -> str:
     uuid = str(metadata.get("fileuuid", "")).replace("-", "")[:16] or "0"
     start, stop = int(metadata["entrystart"]), int(metadata["entrystop"])
@@ -153,11 +164,35 @@ def _refuse_overlap(parts: Sequence[_Part]) -> None:
 
 def _load(part: _Part) -> dict[str, NDArray[Any]]:
     try:
-        with part.path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            return {name.removeprefix(_PREFIX): stored[name] for name in stored.files}
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        stored = documents.content(part.path, limit=_LARGEST)
+        with ZipFile(io.BytesIO(stored)) as archive:
+            return {
+                entry.filename.removesuffix(".npy").removeprefix(_PREFIX): _column(archive, entry)
+                for entry in archive.infolist()
+            }
+    except (DocumentError, *_UNLIKE_PARTS) as error:
         msg = f"{part.path}: the part cannot be read: {error}"
         raise RunError(msg) from error
+
+
+def _column(archive: ZipFile, entry: ZipInfo) -> NDArray[Any]:
+    """Return one column, which is as long as its bytes and not compressed."""
+    if entry.compress_type != ZIP_STORED:
+        msg = f"{entry.filename} is compressed; needed: as numpy.savez writes it"
+        raise ValueError(msg)
+    stream = io.BytesIO(archive.read(entry))
+    if np.lib.format.read_magic(stream) != (1, 0):
+        msg = f"{entry.filename} is of an unknown version"
+        raise ValueError(msg)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    if len(shape) != 1 or dtype.kind not in "biuf":
+        msg = f"{entry.filename} is {dtype} of shape {shape}; needed: a list of numbers"
+        raise ValueError(msg)
+    values = np.frombuffer(stream.read(), dtype=dtype)
+    if len(values) != shape[0]:
+        msg = f"{entry.filename} has {len(values)} numbers and says {shape[0]}"
+        raise ValueError(msg)
+    return values
 
 
 def _extend(target: Any, waiting: list[dict[str, NDArray[Any]]]) -> int:
@@ -175,10 +210,10 @@ def _rows(arrays: Mapping[str, NDArray[Any]]) -> int:
 def _numbers(name: str, column: Any) -> NDArray[Any]:
     try:
         array = np.asarray(ak.to_numpy(column, allow_missing=False))
-    except (TypeError, ValueError) as error:
-        msg = f"column '{name}' is not one number per object: {ak.type(column)}"
+    except (RuntimeError, TypeError, ValueError) as error:
+        msg = f"column '{name}' is not one number per object: {first_line(error)}"
         raise DataError(msg) from error
-    if array.ndim != 1 or array.dtype.kind not in "biuf":
+    if array.ndim != 1 or not is_storable(array.dtype):
         msg = f"column '{name}' is {array.dtype} of shape {array.shape}; needed: (objects,) numbers"
         raise DataError(msg)
     return array.astype(array.dtype.newbyteorder("="), copy=False)

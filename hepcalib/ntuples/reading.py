@@ -10,7 +10,8 @@ import numpy as np
 
 from hepcalib.exceptions import ConfigError, DataError
 from hepcalib.ntuples.branches import Branches
-from hepcalib.ntuples.columns import STANDARD, UNITS
+from hepcalib.ntuples.columns import STANDARD
+from hepcalib.ntuples.conversion import converted
 from hepcalib.ntuples.events import open_events
 from hepcalib.ntuples.linking import Linked, link, starts
 from hepcalib.ntuples.place import Place
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hepcalib.ntuples.layout import Candidates, Column, Gen, Layout
+    from hepcalib.ntuples.layout import Candidates, Gen, Layout
 
 __all__ = ["objects", "read", "where"]
 
@@ -100,9 +101,7 @@ def where(events: ak.Array) -> str:
 
 
 def _clusters(branches: Branches, layout: Layout, names: tuple[str, ...], length: int) -> ak.Array:
-    container = {
-        name: partial(_converted, layout, name, branches, branches.flat, length) for name in names
-    }
+    container = {name: partial(converted, layout, name, branches, size=length) for name in names}
     return _virtual(_record(names, layout), container, length)
 
 
@@ -139,13 +138,12 @@ class _Jets:
         if name == "index":
             return _ranks(counts)
         if level == "event":
-            return np.repeat(_converted(layout, name, branches, branches.flat, len(counts)), counts)
+            return np.repeat(converted(layout, name, branches, size=len(counts)), counts)
         if level == "gen":
             return self._gen(name)
         if level == "constituent" and layout.candidates:
             return self._constituent(name, layout.candidates)
-        load = partial(branches.jagged, collection=layout.jets)
-        return _converted(layout, name, branches, load, int(counts.sum()))
+        return converted(layout, name, branches, size=int(counts.sum()), collection=layout.jets)
 
     def _gen(self, name: str) -> NDArray[Any]:
         layout, branches, gen = self._layout, self._branches, self._layout.gen
@@ -155,9 +153,10 @@ class _Jets:
         values = np.full(len(matched), layout.default(name), np.float32)
         if gen is None or not matched.any():
             return values
-        load = partial(branches.jagged, collection=gen.collection)
-        size = int(branches.counts(gen.collection).sum())
-        values[matched] = _converted(layout, name, branches, load, size)[row[matched]]
+        rows = row[matched]
+        values[matched] = converted(
+            layout, name, branches, size=len(rows), collection=gen.collection, rows=rows
+        )
         return values
 
     def _matched(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
@@ -167,7 +166,8 @@ class _Jets:
         if gen is None or gen.link not in branches:
             jets = int(counts.sum())
             return np.zeros(jets, bool), np.zeros(jets, np.int64)
-        index = branches.jagged(gen.link, self._layout.jets).astype(np.int64)
+        numbers = branches.jagged(gen.link, self._layout.jets)
+        index = branches.cast(numbers, np.int64, branch=gen.link, collection=self._layout.jets)
         size = branches.counts(gen.collection)
         beyond = index >= np.repeat(size, counts)
         if gen.beyond == "error" and beyond.any():
@@ -207,9 +207,15 @@ class _Jets:
     def _constituent(self, name: str, candidates: Candidates) -> NDArray[Any]:
         branches = self._branches
         linked = self.linked()
-        load = partial(branches.jagged, collection=candidates.collection)
-        size = int(branches.counts(candidates.collection).sum())
-        values = _converted(self._layout, name, branches, load, size)[linked.candidates]
+        rows = linked.candidates
+        values = converted(
+            self._layout,
+            name,
+            branches,
+            size=len(rows),
+            collection=candidates.collection,
+            rows=rows,
+        )
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             jets = starts(branches.counts(self._layout.jets))
@@ -222,37 +228,6 @@ class _Jets:
             )
             raise DataError(msg)
         return values
-
-
-def _converted(
-    layout: Layout,
-    name: str,
-    branches: Branches,
-    load: Callable[[str], NDArray[Any]],
-    size: int,
-) -> NDArray[Any]:
-    """Return a column in its standard unit and type; the default where the file has none."""
-    dtype = np.dtype(STANDARD[layout.object][name].dtype)
-    column = layout.columns.get(name)
-    if column is None or (column.branch not in branches and not column.required):
-        return np.full(size, layout.default(name), dtype)
-    values = load(column.branch)
-    if column.factors or UNITS[column.unit] != 1.0:
-        values = _scaled(values, column, load)
-    if column.codes:
-        known = [values == code for code, _ in column.codes]
-        values = np.select(known, [code for _, code in column.codes], layout.default(name))
-    return values.astype(dtype, copy=False)
-
-
-def _scaled(
-    values: NDArray[Any], column: Column, load: Callable[[str], NDArray[Any]]
-) -> NDArray[np.float64]:
-    scaled = values.astype(np.float64) * UNITS[column.unit]
-    for factor in column.factors:
-        other = load(factor.branch).astype(np.float64)
-        scaled *= 1.0 - other if factor.complement else other
-    return scaled
 
 
 def _ranks(counts: NDArray[np.int64]) -> NDArray[np.int64]:

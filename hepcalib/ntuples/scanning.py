@@ -27,7 +27,8 @@ __all__ = ["FileSummary", "scan", "sum_of_weights"]
 class FileSummary(NamedTuple):
     """What a scan found: the identity of a file and what it should yield.
 
-    `sha256` is None unless a checksum was asked for; `size` in bytes is 0 for a remote file.
+    `sha256` is None unless a checksum was asked for, `checked` says whether it was compared with a
+    declared one; `size` in bytes is 0 for a remote file.
     """
 
     path: str
@@ -37,6 +38,7 @@ class FileSummary(NamedTuple):
     uuid: str
     sha256: str | None = None
     size: int = 0
+    checked: bool = False
 
 
 def scan(
@@ -61,7 +63,7 @@ def scan(
 
     Raises:
         NtupleError: if the file is missing, empty, truncated, not ROOT, lacks the tree or needed
-            branches (all are named), has another sha256 or weights that are not finite.
+            branches, has another sha256 or weights that are not finite.
         ConfigError: if there is no such layout, or it has no such column.
     """
     found = find_layout(layout)
@@ -81,6 +83,7 @@ def scan(
             uuid=str(file.file.uuid),
             sha256=digest,
             size=size,
+            checked=sha256 is not None,
         )
 
 

@@ -8,6 +8,8 @@ from coffea.nanoevents import transforms
 from coffea.nanoevents.methods import base, vector
 from coffea.nanoevents.schemas.base import BaseSchema, zip_forms
 
+from hepcalib.exceptions import NtupleError
+
 if TYPE_CHECKING:
     from hepcalib.ntuples.layout import Layout
 
@@ -38,6 +40,12 @@ class LayoutSchema(BaseSchema):  # type: ignore[misc]  # coffea is untyped
             }
             if counter is None or not members:
                 continue
+            if not str(counter.get("primitive", "")).startswith(("int", "uint")):
+                msg = (
+                    f"counter 'n{name}' of the lists '{prefix}*' is "
+                    f"{counter.get('primitive', counter['class'])}; needed: integers"
+                )
+                raise NtupleError(msg)
             has_momentum = members.keys() >= _MOMENTUM
             record = wanted if has_momentum or "Lorentz" not in wanted else "NanoCollection"
             offsets = transforms.counts2offsets_form(counter)

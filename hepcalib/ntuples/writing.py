@@ -6,21 +6,25 @@ import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import awkward as ak
+import boost_histogram as bh
 import numpy as np
 import uproot
+from uproot.writing import to_writable
 
-from hepcalib.exceptions import DataError, ShapeError
+from hepcalib.exceptions import DataError, RunError, ShapeError
+from hepcalib.ntuples.sources import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from hist import Hist
 
-__all__ = ["replacing", "write", "write_histograms"]
+__all__ = ["TEMPORARY", "is_storable", "replacing", "write", "write_histograms"]
 
+TEMPORARY: Final = ".hepcalib-"  # how the names of unfinished files begin
 _BASKET_ENTRIES = 100_000  # a chunk of the default size then reads each basket once
 _BASKET_BYTES = 32_000_000  # of the longest column, before compression
 
@@ -54,29 +58,75 @@ def write(path: str | Path, tree: str, columns: Mapping[str, Any]) -> None:
             target.extend({name: a[start : start + step] for name, a in grouped.items()})
 
 
-def write_histograms(path: str | Path, histograms: Mapping[str, Hist[Any]]) -> None:
-    """Write histograms as ROOT TH1-3 and TProfile; a name may have folders (`jets/response`)."""
+def write_histograms(path: str | Path, histograms: Mapping[str, Hist[Any]]) -> dict[str, str]:
+    """Write histograms as ROOT TH1-3 and TProfile; a name may have folders (`jets/response`).
+
+    Counts become TH1D, which is exact up to 2^53.
+
+    Returns:
+        The histograms that ROOT files do not hold, which are left out, and why.
+    """
+    left_out: dict[str, str] = {}
     with replacing(path) as temporary, uproot.recreate(temporary, compression=_zstd()) as file:
         for name in sorted(histograms):
-            file[name] = histograms[name]
+            try:
+                file[name] = to_writable(_of_numbers(histograms[name]))
+            except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+                left_out[name] = " ".join(str(error).split())[:200]
+    return left_out
+
+
+def _of_numbers(histogram: Hist[Any]) -> Hist[Any]:
+    """Return counts as floating-point numbers, and other histograms as they are."""
+    if histogram.kind is not bh.Kind.COUNT or histogram.variances() is None:
+        return histogram
+    if isinstance(histogram.storage_type(), (bh.storage.Double, bh.storage.Weight)):
+        return histogram
+    plain = type(histogram)(*histogram.axes, storage=bh.storage.Double())
+    plain[...] = histogram.values(flow=True)
+    return plain
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary name in the same folder; rename it to `path` if all went well."""
+    """Yield a temporary name in the same folder; rename it to `path` if all went well.
+
+    Raises:
+        RunError: if the disk is full, or the folder cannot be made or written.
+    """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f"{TEMPORARY}{target.stem}-", suffix=target.suffix, dir=target.parent
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            _flush(temporary)
+            temporary.replace(target)
+            _flush(target.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        msg = f"{target}: cannot be written: {error.strerror or error}"
+        raise RunError(msg) from error
+
+
+def _flush(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def is_storable(dtype: np.dtype[Any]) -> bool:
+    """Tell whether a branch can hold a type as it is."""
+    return dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize in {4, 8})
 
 
 def _zstd() -> Any:
@@ -92,7 +142,11 @@ def _umask() -> int:
 def _checked(name: str, column: Any) -> ak.Array:
     if isinstance(column, np.ndarray):
         column = column.astype(column.dtype.newbyteorder("="), copy=False)
-    array = ak.to_packed(ak.materialize(ak.Array(column)))
+    try:
+        array = ak.to_packed(ak.materialize(ak.Array(column)))
+    except (RuntimeError, TypeError, ValueError) as error:
+        msg = f"column '{name}' holds what is no array of numbers: {first_line(error)}"
+        raise DataError(msg) from error
     layout = ak.to_layout(array)
     content = layout.content if layout.is_list else layout
     if content.is_option or layout.is_option:
@@ -102,8 +156,16 @@ def _checked(name: str, column: Any) -> ak.Array:
         array = ak.drop_none(array, axis=-1)
         layout = ak.to_layout(array)
         content = layout.content if layout.is_list else layout
-    if not content.is_numpy or content.purelist_depth != 1 or content.parameters.get("__array__"):
-        msg = f"column '{name}' is {ak.type(array)}; needed: numbers, or a list of numbers, per row"
+    if not (
+        content.is_numpy
+        and content.purelist_depth == 1
+        and not content.parameters.get("__array__")
+        and is_storable(content.data.dtype)
+    ):
+        msg = (
+            f"column '{name}' is {ak.type(array)}; needed: numbers, or a list of numbers, per row, "
+            "of up to 64 bits (32 or 64 if not whole)"
+        )
         raise DataError(msg)
     return array
 

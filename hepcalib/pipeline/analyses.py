@@ -2,54 +2,54 @@
 
 from __future__ import annotations
 
-import importlib
+import copy
 import inspect
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coffea.processor import ProcessorABC
 
 from hepcalib.config.scans import scan_models
-from hepcalib.exceptions import HepcalibError, suggestion
-from hepcalib.inference import Handle
+from hepcalib.exceptions import ConfigError, HepcalibError, OutputError, suggestion
+from hepcalib.inference import DecorrelatedTagger, Handle
+from hepcalib.pipeline.isolation import own_events
+from hepcalib.pipeline.kept import check_output, separated
+from hepcalib.pipeline.modules import module_of
 from hepcalib.run.surveying import Learner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import awkward as ak
-    from hist import Hist
 
     from hepcalib.config import Loaded
-    from hepcalib.inference import DecorrelatedTagger
 
 __all__ = [
     "Joined",
     "build",
-    "check_arguments",
-    "histograms_of",
     "models_of",
     "outline",
+    "outputs_of",
     "processor_class",
+    "stand_ins",
     "writes_columns",
 ]
 
 
 def processor_class(loaded: Loaded, name: str) -> type[ProcessorABC]:
-    """Import the processor class of an analysis, from the installed packages or this folder.
+    """Import the processor class of an analysis, from hepcalib, installed packages or this folder.
+
+    `processors:NAME` is hepcalib's own class of that name, also where a folder `processors` is.
 
     Raises:
         ConfigError: if there is no such module or class, or it is no coffea processor.
     """
     module_name, _, class_name = loaded.config.analyses[name].processor.partition(":")
     key = ("analyses", name, "processor")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise loaded.error(key, f"no module '{module_name}': {error}") from error
+        module = module_of(module_name, class_name)
+    except ConfigError as error:
+        raise loaded.error(key, str(error)) from error
     found = getattr(module, class_name, None)
     if not (inspect.isclass(found) and issubclass(found, ProcessorABC)):
         known = [
@@ -63,27 +63,12 @@ def processor_class(loaded: Loaded, name: str) -> type[ProcessorABC]:
     return processor
 
 
-def check_arguments(loaded: Loaded, name: str) -> None:
-    """Refuse models and options that the processor's constructor does not know, or misses."""
-    analysis = loaded.config.analyses[name]
-    parameters = inspect.signature(processor_class(loaded, name)).parameters
-    given = {
-        **dict.fromkeys(analysis.models, "models"),
-        **dict.fromkeys(analysis.options, "options"),
-    }
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    for argument, room in given.items():
-        if argument == "columns":
-            msg = "the folder of the columns follows from the output directory; leave it out"
-            raise loaded.error(("analyses", name, room, argument), msg)
-        if argument not in parameters:
-            msg = f"{analysis.processor} takes no '{argument}'. {suggestion(argument, parameters)}"
-            raise loaded.error(("analyses", name, room, argument), msg)
-    missing = [p for p, v in parameters.items() if v.default is v.empty and p not in given]
-    if missing:
-        msg = f"{analysis.processor} needs {', '.join(missing)} among its models or options"
-        raise loaded.error(("analyses", name), msg)
+def stand_ins(loaded: Loaded, name: str) -> dict[str, Any]:
+    """Return what the constructor gets for each role, as it is before models exist."""
+    config = loaded.config
+    models = dict[str, Handle | DecorrelatedTagger](dict.fromkeys(config.models, Handle("", "")))
+    models |= dict.fromkeys(config.decorrelators, DecorrelatedTagger("", ""))
+    return _handed(loaded, name, models, {})
 
 
 def outline(loaded: Loaded, name: str) -> ProcessorABC:
@@ -93,12 +78,13 @@ def outline(loaded: Loaded, name: str) -> ProcessorABC:
         ConfigError: if the processor refuses the value of an option.
     """
     analysis = loaded.config.analyses[name]
-    known = (*loaded.config.models, *loaded.config.decorrelators)
-    models = _handed(loaded, name, dict.fromkeys(known, Handle("", "")), {})
     try:
-        return processor_class(loaded, name)(**models, **analysis.options)
+        return processor_class(loaded, name)(**stand_ins(loaded, name), **analysis.options)
     except (HepcalibError, TypeError, ValueError) as error:
         raise loaded.error(("analyses", name, "options"), str(error)) from error
+    except Exception as error:  # the constructor may be a user's
+        msg = f"{analysis.processor} fails with {type(error).__name__}: {error}"
+        raise loaded.error(("analyses", name, "options"), msg) from error
 
 
 def writes_columns(loaded: Loaded, name: str) -> bool:
@@ -163,13 +149,18 @@ def _handed(
 
 
 class Joined(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
-    """Several analyses in one reading of the files; histograms are named `analysis/histogram`."""
+    """Several analyses in one reading of the files; outputs are named `analysis/output`."""
 
     def __init__(
         self, analyses: Mapping[str, ProcessorABC], *, datasets: Mapping[str, Sequence[str]]
     ) -> None:
         self.analyses = dict(analyses)
         self.datasets = {name: tuple(used) for name, used in datasets.items()}
+        self.complaints: list[str] = []
+        self._known: dict[str, set[str]] = {name: set() for name in self.analyses}
+        self._finishing = set[str]()
+        self._refusal: str | None = None
+        self._kept = False
 
     def pilot(self) -> Joined | None:
         """Return the processor of a survey, of those analyses that need one."""
@@ -181,33 +172,78 @@ class Joined(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         """Return the processor whose analyses know what a survey gave."""
         changed = dict(self.analyses)
         for name, processor in self.analyses.items():
-            own = histograms_of(output, name)
+            own = outputs_of(output, name)
             if own and isinstance(processor, Learner):
                 changed[name] = processor.informed(own)
-        return Joined(changed, datasets=self.datasets)
+        found = Joined(changed, datasets=self.datasets)
+        found.complaints = self.complaints
+        return found
 
-    def process(self, events: ak.Array) -> dict[str, Hist[Any]]:
-        """Return the histograms of every analysis that uses the dataset of these events."""
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        """Return the outputs of every analysis that uses the dataset of these events.
+
+        All but the last get events of their own, so that none sees what another changed.
+
+        Raises:
+            OutputError: if an output cannot be kept; then also for all further chunks, unless
+                there was one before that could.
+        """
+        if self._refusal is not None:
+            raise OutputError(self._refusal)
         dataset = events.metadata["dataset"]
-        return {
-            f"{name}/{key}": histogram
-            for name, processor in self.analyses.items()
-            if dataset in self.datasets[name]
-            for key, histogram in processor.process(events).items()
-        }
+        using = [name for name in self.analyses if dataset in self.datasets[name]]
+        outputs: dict[str, Any] = {}
+        for name in using:
+            own = events if name == using[-1] else own_events(events)
+            output = self.analyses[name].process(own)
+            self._check(name, output)
+            outputs |= {f"{name}/{key}": value for key, value in output.items()}
+        return outputs
 
-    def postprocess(self, accumulator: dict[str, Hist[Any]]) -> dict[str, Hist[Any]]:
-        """Return the histograms after each analysis has seen its own."""
-        finished: dict[str, Hist[Any]] = {}
+    def _check(self, name: str, output: Any) -> None:
+        """Refuse an output that cannot be kept, neither as it is nor after `postprocess`."""
+        if name in self._finishing:
+            return
+        try:
+            check_output(name, output, known=self._known[name])
+        except OutputError as error:
+            if not self._finishes(name, output):
+                self._refusal = None if self._kept else str(error)
+                raise
+            self._finishing.add(name)
+        self._kept = True
+
+    def _finishes(self, name: str, output: Any) -> bool:
+        """Tell whether the analysis turns what it returns for chunks into what can be kept."""
+        try:
+            finished = self.analyses[name].postprocess(copy.deepcopy(output))
+            check_output(name, finished, known=set())
+        except Exception:  # noqa: BLE001 - of the user's; the reason is that of the output itself
+            return False
+        return True
+
+    def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        """Return the outputs after each analysis has seen its own.
+
+        An analysis that fails here, or returns what cannot be kept, leaves its sum as it is, and a
+        complaint in `complaints`.
+        """
+        finished: dict[str, Any] = {}
         for name, processor in self.analyses.items():
-            own = histograms_of(accumulator, name)
-            changed = processor.postprocess(own)
-            finished |= {f"{name}/{key}": h for key, h in (changed or own).items()}
+            own = outputs_of(accumulator, name)
+            try:
+                changed = processor.postprocess(copy.deepcopy(own)) or own
+                separated(name, changed)
+            except Exception as error:  # noqa: BLE001 - the sum of a whole run is kept
+                reason = f"{type(error).__name__}: {error}"
+                self.complaints.append(f"analysis '{name}': postprocess failed: {reason}")
+                changed = own
+            finished |= {f"{name}/{key}": value for key, value in changed.items()}
         return finished
 
 
-def histograms_of(histograms: Mapping[str, Hist[Any]], name: str) -> dict[str, Hist[Any]]:
-    """Return the histograms of one analysis, by their own names."""
+def outputs_of(histograms: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the outputs of one analysis, by their own names."""
     prefix = f"{name}/"
     return {
         key.removeprefix(prefix): histogram

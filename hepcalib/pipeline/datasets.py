@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hepcalib import bundles, run
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from hepcalib.config import Loaded
     from hepcalib.config.decorrelation import Decorrelator
 
-__all__ = ["refuse_bad_files", "scan_datasets"]
+__all__ = ["needed_of", "refuse_bad_files", "scan_datasets"]
 
 
 def scan_datasets(loaded: Loaded, *, names: Iterable[str], checksum: bool) -> list[run.Dataset]:
@@ -52,7 +53,7 @@ def refuse_bad_files(datasets: Iterable[run.Dataset]) -> None:
         for file in dataset.unreadable
     ]
     if bad:
-        raise NtupleError("\n".join(bad))
+        raise NtupleError("; ".join(bad))
 
 
 def _scan(loaded: Loaded, name: str, *, checksum: bool) -> run.Dataset:
@@ -61,12 +62,12 @@ def _scan(loaded: Loaded, name: str, *, checksum: bool) -> run.Dataset:
     files = dataset_files(loaded, name)
     sha256, events, weights = dataset.sha256, dataset.events, dataset.sum_of_weights
     if dataset.sample is not None:
-        sha256, events, weights = declared(files[0])
+        sha256, events, weights = declared(Path(files[0]))
     return run.scan_dataset(
         name,
         files,
         layout,
-        needs=_needs(loaded, name),
+        needs=needed_of(loaded, name),
         checksum=checksum,
         sha256=sha256 if checksum else None,
         events=events,
@@ -75,7 +76,8 @@ def _scan(loaded: Loaded, name: str, *, checksum: bool) -> run.Dataset:
     )
 
 
-def _needs(loaded: Loaded, name: str) -> list[str]:
+def needed_of(loaded: Loaded, name: str) -> list[str]:
+    """Return the standard columns that analyses and fits need of a dataset."""
     config, needed = loaded.config, set[str]()
     for analysis, options in config.analyses.items():
         if name in options.datasets:

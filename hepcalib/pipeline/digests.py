@@ -36,10 +36,12 @@ def code_digest(*rooms: str) -> str:
 
 def versions(*distributions: str) -> dict[str, str]:
     """Return the installed version of each distribution, "absent" where there is none."""
-    found = {}
-    for name in distributions:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+    return {name: _version(name) for name in distributions}
+
+
+@cache
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "absent"

@@ -31,6 +31,7 @@ __all__ = [
     "part_mask",
     "quantity",
     "ranges",
+    "selection",
     "shuffled",
     "unfitted_inputs",
     "validation_mask",
@@ -115,7 +116,7 @@ def learnable(loaded: Loaded, config: ModelConfig) -> Learnable:
     flat = [ak.flatten(part, axis=1) if config.object == "jet" else part for part in parts]
     objects = ak.concatenate(flat) if len(flat) > 1 else flat[0]
     found = len(objects)
-    objects = objects[_selection(objects, config)]
+    objects = objects[selection(objects, config)]
     if len(objects) == 0:
         msg = f"none of {found} {config.object}s can be used: {_WANTED[config.kind]}"
         raise TrainingError(msg)
@@ -214,7 +215,8 @@ def _values(
     )
 
 
-def _selection(objects: ak.Array, config: ModelConfig) -> NDArray[np.bool_]:
+def selection(objects: ak.Array, config: ModelConfig) -> NDArray[np.bool_]:
+    """Tell which objects (rows,) a model can learn from."""
     if config.kind == "response":
         measured, true = _values(objects, config)
         selected = ~((true <= 0) | (measured <= 0))  # NaN stays in, to be refused with its place

@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import hepcalib
 from hepcalib import config as configuration
-from hepcalib import hists, ntuples
-from hepcalib.exceptions import RunError
+from hepcalib import documents, hists, ntuples
+from hepcalib.exceptions import DataError, DocumentError, HepcalibError, RunError
 from hepcalib.pipeline.digests import versions
 
 if TYPE_CHECKING:
@@ -25,9 +24,24 @@ if TYPE_CHECKING:
 
     from hepcalib.config import Config
     from hepcalib.inference import DecorrelatedTagger, Handle
-    from hepcalib.run import Dataset, Ledger
+    from hepcalib.pipeline.folder import OutputFolder
+    from hepcalib.run import Dataset
 
-__all__ = ["claim", "read_histograms", "write_json", "write_run"]
+__all__ = ["claim", "read_counters", "read_histograms", "write_json", "write_run"]
+
+_LARGEST = 1 << 29  # of histograms.json and counters.json [bytes]
+
+_NAMES = (
+    "config.yaml",
+    "counters.json",
+    "histograms.json",
+    "histograms.root",
+    "ledger.json",
+    "metrics.json",
+    "provenance.json",
+    "columns",
+    "figures",
+)
 
 _DISTRIBUTIONS = (
     "awkward",
@@ -47,58 +61,103 @@ _DISTRIBUTIONS = (
 
 
 def write_run(
-    out: Path,
+    folder: OutputFolder,
     config: Config,
     *,
     histograms: Mapping[str, Hist[Any]],
-    ledger: Ledger,
+    counters: Mapping[str, Any],
     datasets: Sequence[Dataset],
     handles: Mapping[str, Handle | DecorrelatedTagger],
     residuals: Mapping[str, Path] | None = None,
-) -> None:
-    """Write provenance.json, ledger.json and the histograms, as JSON and ROOT."""
+) -> list[str]:
+    """Write the histograms as JSON and ROOT, counters.json and provenance.json.
+
+    Returns:
+        What ROOT files do not hold, and why; it is only in histograms.json.
+    """
+    folder.write("histograms.json", hists.to_json(histograms))
+    if counters:
+        write_json(folder, "counters.json", counters)
     text = configuration.dump(config)
     provenance = _provenance(text, datasets, handles)
     if residuals:
         provenance["residuals"] = {name: _sha256(path) for name, path in sorted(residuals.items())}
-    write_json(out / "provenance.json", provenance)
-    write_json(out / "ledger.json", ledger.to_json())
-    (out / "histograms.json").write_text(hists.to_json(histograms), encoding="utf-8")
-    ntuples.write_histograms(out / "histograms.root", hists.projections(histograms))
+    write_json(folder, "provenance.json", provenance)
+    return _write_root(folder, histograms)
 
 
-def claim(out: Path, config: Config) -> None:
-    """Make the output directory with its config.yaml, or empty that of an earlier run.
+def _write_root(folder: OutputFolder, histograms: Mapping[str, Hist[Any]]) -> list[str]:
+    made: dict[str, Hist[Any]] = {}
+    left_out: dict[str, str] = {}
+    for name, histogram in histograms.items():
+        try:
+            parts = hists.projections({name: histogram})
+        except HepcalibError as error:
+            left_out[name] = str(error)
+            continue
+        taken = sorted(parts.keys() & made.keys())
+        if taken:
+            left_out[name] = f"another histogram is named '{taken[0]}' there"
+        else:
+            made |= parts
+    with folder.writing("histograms.root") as temporary:
+        left_out |= ntuples.write_histograms(temporary, made)
+    return [f"histograms.root is without '{name}': {why}" for name, why in left_out.items()]
+
+
+def claim(folder: OutputFolder, config: Config) -> None:
+    """Empty the folder of what an earlier run wrote, and begin a new one with its config.yaml.
 
     Raises:
-        RunError: if the folder holds columns or figures that no run has put there.
+        RunError: if it cannot be written, or a foreign file has the name of an output.
     """
-    made = [out / name for name in ("columns", "figures") if (out / name).exists()]
-    if made and not (out / "config.yaml").exists():
-        msg = f"{made[0]}: is not from an earlier run and would be replaced; choose another --out"
-        raise RunError(msg)
-    for folder in made:
-        shutil.rmtree(folder)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.yaml").write_text(configuration.dump(config), encoding="utf-8")
+    for name in _NAMES:
+        folder.refuse_foreign(name)
+    folder.clear(lambda name: name != "config.yaml")
+    folder.write("config.yaml", configuration.dump(config))
 
 
 def read_histograms(out: Path) -> dict[str, Hist[Any]]:
     """Return the histograms of an earlier run.
 
     Raises:
-        RunError: if the folder holds none.
+        RunError: if the folder holds none, or what it holds is damaged.
     """
     path = out / "histograms.json"
-    if not path.exists():
-        msg = f"{path}: no such file; run `hepcalib process` with the same --out first"
+    try:
+        return hists.from_json(documents.content(path, limit=_LARGEST).decode())
+    except DocumentError as error:
+        what = "no such file" if error.missing else str(error)
+        msg = f"{path}: {what}; run `hepcalib process` with the same --out first"
+        raise RunError(msg) from error
+    except (DataError, UnicodeDecodeError) as error:
+        msg = f"{path}: {error}; it is damaged: run `hepcalib process` again"
+        raise RunError(msg) from error
+
+
+def read_counters(out: Path) -> dict[str, dict[str, Any]]:
+    """Return what the analyses of an earlier run counted beside their histograms.
+
+    Raises:
+        RunError: if counters.json is none of hepcalib.
+    """
+    path = out / "counters.json"
+    try:
+        document = documents.read(path, limit=_LARGEST)
+    except DocumentError as error:
+        if error.missing:
+            return {}
+        msg = f"{path}: {error}"
+        raise RunError(msg) from error
+    if not isinstance(document, dict) or not all(isinstance(v, dict) for v in document.values()):
+        msg = f"{path}: needed: a mapping of analyses to their counters; it must come from hepcalib"
         raise RunError(msg)
-    return hists.from_json(path.read_text(encoding="utf-8"))
+    return document
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(folder: OutputFolder, name: str, value: Any) -> None:
     """Write a value as indented JSON, without NaN."""
-    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    folder.write(name, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def _provenance(

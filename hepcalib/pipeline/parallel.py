@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any
 
+from loky.backend.context import get_context
+
 from hepcalib.exceptions import RunError
+from hepcalib.processes import Broken, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,18 +34,16 @@ def each(task: Task, names: Sequence[str], *, workers: int, report: Report) -> N
         report: Called here with (name, done, of).
 
     Raises:
-        HepcalibError: the first error of a task; the others are finished before.
+        HepcalibError: the first error of a task; the others are finished before. After an
+            interrupt they are not.
         RunError: if a process dies.
     """
     if workers == 1 or len(names) <= 1:
         for name in names:
             task(name, functools.partial(report, name))
         return
-    context = multiprocessing.get_context("spawn")
-    queue: Queue[tuple[str, int, int]] = context.Queue()
-    with ProcessPoolExecutor(
-        min(workers, len(names)), context, initializer=_report_to, initargs=(queue,)
-    ) as pool:
+    queue: Queue[tuple[str, int, int]] = get_context().Queue()
+    with Workers(min(workers, len(names)), initializer=_report_to, arguments=(queue,)) as pool:
         futures = {pool.submit(_run, task, name) for name in names}
         pending = futures
         while pending:
@@ -54,7 +53,7 @@ def each(task: Task, names: Sequence[str], *, workers: int, report: Report) -> N
     try:
         for future in futures:
             future.result()
-    except BrokenProcessPool as error:
+    except Broken as error:
         msg = f"a process that worked on one of {', '.join(names)} died; was there enough memory?"
         raise RunError(msg) from error
 

@@ -10,9 +10,9 @@ import awkward as ak
 import numpy as np
 
 import hepcalib
-from hepcalib import bundles, export, inference, ntuples
+from hepcalib import bundles, documents, export, inference, ntuples
 from hepcalib.calibration.numerical_inversion import NumericalInversion
-from hepcalib.exceptions import DataError, RunError, ShapeError
+from hepcalib.exceptions import DataError, DocumentError, RunError, ShapeError
 from hepcalib.ntuples import quantities
 from hepcalib.ntuples.columns import STANDARD
 from hepcalib.ntuples.writing import replacing
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ensure_residual", "is_fitted", "residual_path", "residual_provenance"]
 
+_LARGEST = 1 << 24  # of a file [bytes]
 _ROOMS = (
     "calibration",
     "export",
@@ -121,9 +122,21 @@ def ensure_residual(loaded: Loaded, name: str) -> Path:
 
 
 def residual_provenance(path: str | Path) -> dict[str, Any]:
-    """Return how a residual correction came about; `inversion` is the state of the inversion."""
-    document = json.loads(Path(path).read_text(encoding="utf-8"))
-    found: dict[str, Any] = json.loads(document["description"])
+    """Return how a residual correction came about; `inversion` is the state of the inversion.
+
+    Raises:
+        RunError: if the file cannot be read or has no provenance.
+    """
+    try:
+        document = documents.read(path, limit=_LARGEST)
+        description = document.get("description") if isinstance(document, dict) else None
+        found = documents.parsed(str(description).encode())
+    except DocumentError as error:
+        msg = f"{path}: {error}; needed: a residual correction"
+        raise RunError(msg) from error
+    if not isinstance(found, dict):
+        msg = f"{path}: its description is no provenance; needed: a residual correction"
+        raise RunError(msg)
     return found
 
 
@@ -168,7 +181,7 @@ def _sample(loaded: Loaded, residual: Residual, bundle: Bundle) -> _Sample:
     )
 
 
-def _part(path: Path, layout: str, residual: Residual, bundle: Bundle) -> _Sample:
+def _part(path: Path | str, layout: str, residual: Residual, bundle: Bundle) -> _Sample:
     kind, quantity = bundle.spec.object, str(bundle.spec.quantity)
     objects = ntuples.read(path, layout, columns=sorted(_needs(residual, bundle)))
     if kind == "jet":

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hepcalib import ntuples
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hepcalib import documents, ntuples
 from hepcalib.config.schema import JetSample, TopoClusterSample
+from hepcalib.exceptions import DocumentError
 from hepcalib.pipeline.digests import code_digest, digest, versions
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ __all__ = [
     "sample_path",
 ]
 
+_LARGEST = 1 << 20  # of a note [bytes]
 _CLUSTER_CODE = (
     "samples/topoclusters",
     "samples/cluster_features",
@@ -32,6 +36,18 @@ _CLUSTER_CODE = (
 )
 
 LAYOUT_OF_KIND = {"topoclusters": "cluster_tree", "jets": "flat_jets"}
+
+
+class _Note(BaseModel):
+    """What stands beside a sample that was written to its end."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    sample: str
+    digest: str
+    sha256: str
+    entries: int
+    sum_of_weights: float
 
 
 def sample_digest(sample: Sample) -> str:
@@ -130,11 +146,11 @@ def _manifest_path(path: Path) -> Path:
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
-    note = _manifest_path(path)
-    if not (path.exists() and note.exists()):
+    """Return what was noted of a sample; None where it, or all of the note, is not there."""
+    if not path.exists():
         return None
     try:
-        found: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:  # its writing was interrupted
+        found = documents.read(_manifest_path(path), limit=_LARGEST)
+        return _Note.model_validate(found).model_dump()
+    except (DocumentError, ValidationError):  # its writing was interrupted, or it is damaged
         return None
-    return found

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import shutil
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.progress import (
     BarColumn,
@@ -22,6 +22,7 @@ from hepcalib.exceptions import RunError
 from hepcalib.pipeline import analyses as joined
 from hepcalib.pipeline.checks import check
 from hepcalib.pipeline.datasets import refuse_bad_files, scan_datasets
+from hepcalib.pipeline.figures import save_figures
 from hepcalib.pipeline.fits import (
     described_fits,
     ensure_fit,
@@ -30,7 +31,15 @@ from hepcalib.pipeline.fits import (
     taggers,
     unfitted,
 )
-from hepcalib.pipeline.outputs import claim, read_histograms, write_json, write_run
+from hepcalib.pipeline.folder import OutputFolder
+from hepcalib.pipeline.kept import separated
+from hepcalib.pipeline.outputs import (
+    claim,
+    read_counters,
+    read_histograms,
+    write_json,
+    write_run,
+)
 from hepcalib.pipeline.parallel import each
 from hepcalib.pipeline.samples import ensure_sample, missing_samples
 from hepcalib.pipeline.training import bundle_path, ensure_bundle, is_up_to_date
@@ -38,23 +47,34 @@ from hepcalib.run import process as run_processor
 from hepcalib.study import Studied, Study, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from hist import Hist
+    from matplotlib.figure import Figure
     from rich.console import Console
 
     from hepcalib.config import Loaded
     from hepcalib.inference import DecorrelatedTagger, Handle
     from hepcalib.run import Chunk, Ledger
 
-__all__ = ["Outcome", "plot", "process", "run", "show_plan", "simulate", "train"]
+__all__ = ["Outcome", "output_folder", "plot", "process", "run", "show_plan", "simulate", "train"]
 
 
 class Outcome(NamedTuple):
     """What a run leaves: its ledger, and in one line what went wrong, if anything."""
 
-    ledger: Ledger
+    ledger: Ledger | None
     complaint: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing went wrong."""
+        return not self.complaint and (self.ledger is None or self.ledger.ok)
+
+
+def output_folder(loaded: Loaded, out: Path) -> OutputFolder:
+    """Return the output directory of a configuration, with its list of what is ours."""
+    return OutputFolder(out, workspace=Path(loaded.config.workspace))
 
 
 def show_plan(loaded: Loaded, *, console: Console) -> None:
@@ -81,7 +101,7 @@ def show_plan(loaded: Loaded, *, console: Console) -> None:
     refuse_bad_files(datasets)
 
 
-def run(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
+def run(loaded: Loaded, *, out: Path, console: Console, force: bool = False) -> Outcome:
     """Do all that is missing, in order, and print a summary.
 
     Raises:
@@ -89,6 +109,7 @@ def run(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
             train before they are; if not, the others are processed and the ledger has the reasons.
     """
     check(loaded)
+    output_folder(loaded, out).examine(force=force)
     missing = _wanted_samples(loaded) & set(missing_samples(loaded.config))
     if missing or _untrained(loaded) or unfitted(loaded):
         given = [n for n in _wanted_datasets(loaded) if loaded.config.datasets[n].sample is None]
@@ -96,9 +117,10 @@ def run(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
             refuse_bad_files(scan_datasets(loaded, names=given, checksum=checksum))
         _simulate(loaded, sorted(_wanted_samples(loaded)), console=console)
         train(loaded, console=console)
-    outcome = process(loaded, out=out, console=console)
-    plot(loaded, out=out, console=console)
-    return outcome
+    outcome = process(loaded, out=out, console=console, force=force)
+    drawn = plot(loaded, out=out, console=console)
+    complaints = [text for text in (outcome.complaint, drawn.complaint) if text]
+    return outcome._replace(complaint="; ".join(complaints))
 
 
 def simulate(loaded: Loaded, *, console: Console) -> None:
@@ -145,14 +167,19 @@ def _train(loaded: Loaded, name: str, progress: Callable[[int, int], None]) -> N
     ensure_bundle(loaded, name, progress=progress)
 
 
-def process(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
-    """Run the processors over all datasets and write everything but metrics and figures."""
+def process(loaded: Loaded, *, out: Path, console: Console, force: bool = False) -> Outcome:
+    """Run the processors over all datasets and write everything but metrics and figures.
+
+    The ledger is written last, when everything else is there.
+    """
     check(loaded)
+    output = output_folder(loaded, out)
+    output.examine(force=force)
     _need_samples(loaded)
     handles, residuals = _handles(loaded), fitted_residuals(loaded)
     config = loaded.config
     datasets = scan_datasets(loaded, names=_used_datasets(loaded), checksum=True)
-    claim(out, config)
+    claim(output, config)
     folder = (out / "columns").absolute()
     processor = joined.Joined(
         {
@@ -175,63 +202,111 @@ def process(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
         retries=options.retries,
         progress=console.is_terminal,
     )
-    write_run(
-        out,
+    histograms, counters = _separated(result.output, config.analyses)
+    left_out = write_run(
+        output,
         config,
-        histograms=result.output,
-        ledger=result.ledger,
+        histograms=histograms,
+        counters=counters,
         datasets=datasets,
         handles=handles,
         residuals=residuals,
     )
-    _merge_columns(folder, result.processed, loaded)
+    for line in left_out:
+        _say(console, f"Warning: {line}")
+    _merge_columns(output, result.processed, loaded)
+    write_json(output, "ledger.json", result.ledger.to_json())
     console.print(_ledger_table(result.ledger))
-    return Outcome(result.ledger, result.ledger.complaint())
+    complaints = [text for text in (result.ledger.complaint(), *processor.complaints) if text]
+    return Outcome(result.ledger, "; ".join(complaints))
 
 
-def plot(loaded: Loaded, *, out: Path, console: Console) -> None:
-    """Compute the metrics and draw the figures from the histograms in the output directory."""
-    histograms = read_histograms(out)
-    shutil.rmtree(out / "figures", ignore_errors=True)
-    metrics = {}
+def _separated(
+    output: Mapping[str, Any], analyses: Iterable[str]
+) -> tuple[dict[str, Hist[Any]], dict[str, Any]]:
+    """Return the histograms, by analysis and name, and what each analysis counted beside them."""
+    histograms: dict[str, Hist[Any]] = {}
+    counters: dict[str, Any] = {}
+    for name in sorted(analyses):
+        found, rest = separated(name, joined.outputs_of(output, name))
+        histograms |= {f"{name}/{key}": histogram for key, histogram in found.items()}
+        counters |= {name: rest} if rest else {}
+    return dict(sorted(histograms.items())), counters
+
+
+def plot(loaded: Loaded, *, out: Path, console: Console) -> Outcome:
+    """Compute the metrics and draw the figures from the histograms in the output directory.
+
+    The metrics are written first. A study or a figure that fails costs none of the others.
+    """
+    histograms, counters = read_histograms(out), read_counters(out)
+    output = output_folder(loaded, out)
+    output.clear(lambda name: name == "metrics.json" or name.startswith("figures/"))
+    metrics: dict[str, Any] = {}
+    figures: dict[str, Figure] = {}
+    complaints: list[str] = []
     table = Table("analysis", "quantity", "value")
     for name in loaded.config.analyses:
-        found = joined.processor_class(loaded, name)
-        if not issubclass(found, Studied):
+        own = joined.outputs_of(histograms, name)
+        if not issubclass(joined.processor_class(loaded, name), Studied):
             continue
-        own = joined.histograms_of(histograms, name)
         if not own:
             table.add_row(name, "none", "nothing was processed")
             continue
-        study: Study = found.study(own)
-        metrics[name] = plain(dict(study.metrics))
-        for figure_name, figure in study.figures.items():
-            plots.save(figure, out / "figures" / f"{name}_{figure_name}")
+        try:
+            study = _study(loaded, name, {**own, **counters.get(name, {})})
+            metrics[name] = plain(dict(study.metrics))
+        except Exception as error:  # noqa: BLE001 - may be a user's, and costs no other analysis
+            complaints.append(f"analysis '{name}': its study failed: {_named(error)}")
+            continue
+        figures |= {f"{name}_{key}": figure for key, figure in study.figures.items()}
         for quantity, value in study.summary.items():
             table.add_row(name, quantity, value)
-    untrained = _untrained(loaded)
+    write_json(output, "metrics.json", metrics)
+    figures |= _histories(loaded)
+    complaints += save_figures(output, figures, workers=loaded.config.run.workers)
+    console.print(table)
+    return Outcome(None, "; ".join(complaints))
+
+
+def _study(loaded: Loaded, name: str, outputs: Mapping[str, Any]) -> Study:
+    found: Any = joined.processor_class(loaded, name)
+    study: Study = found.study(outputs)
+    return study
+
+
+def _histories(loaded: Loaded) -> dict[str, Figure]:
+    """Return a figure of each training that is known."""
+    untrained, figures = _untrained(loaded), dict[str, "Figure"]()
     for name in [name for name in loaded.config.models if name not in untrained]:
         history = bundles.load(bundle_path(loaded, name)).spec.provenance.get("history")
         if history:
-            plots.save(
-                plots.history_figure(history, label=name), out / "figures" / f"training_{name}"
-            )
-    write_json(out / "metrics.json", metrics)
-    console.print(table)
+            figures[f"training_{name}"] = plots.history_figure(history, label=name)
+    return figures
 
 
-def _merge_columns(folder: Path, processed: Sequence[Chunk], loaded: Loaded) -> None:
+def _named(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _merge_columns(output: OutputFolder, processed: Sequence[Chunk], loaded: Loaded) -> None:
     """Join the parts of each analysis and dataset into one file; drop those of failed chunks."""
+    folder = output.path / "columns"
     for name, analysis in loaded.config.analyses.items():
         for dataset in analysis.datasets:
             parts = folder / name / dataset
             chunks = [chunk.metadata for chunk in processed if chunk.dataset == dataset]
             if parts.is_dir() and chunks:
-                ntuples.merge_parts(parts, folder / f"{name}_{dataset}.root", chunks=chunks)
+                with output.writing(f"columns/{name}_{dataset}.root") as temporary:
+                    ntuples.merge_parts(parts, temporary, chunks=chunks)
             elif chunks and joined.writes_columns(loaded, name):
                 msg = f"{parts}: the workers have left nothing here; they must see this folder"
                 raise RunError(msg)
-        shutil.rmtree(folder / name, ignore_errors=True)
+    output.clear_parts()
 
 
 def _handles(loaded: Loaded) -> dict[str, Handle | DecorrelatedTagger]:

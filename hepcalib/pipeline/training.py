@@ -25,6 +25,7 @@ from hepcalib.pipeline.learnable import (
 )
 from hepcalib.pipeline.samples import sample_digest
 from hepcalib.run import scan_dataset
+from hepcalib.settings import own_settings, seeded
 from hepcalib.training import Checkpoint, Examples, PenaltyOptions, TrainingOptions, train
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bundle_path",
+    "completed",
     "dataset_digest",
     "ensure_bundle",
     "is_up_to_date",
@@ -64,13 +66,14 @@ _ROOMS = (
 _OF_THE_SAMPLE = {"validation_fraction", "examples", "part", "parts"}
 
 
+@own_settings()
 def network(config: ModelConfig, target: NDArray[np.float32] | None = None) -> Model:
     """Return the untrained model of a configuration.
 
     The numbers of inputs are filled in, and, for a response model, mean and standard deviation of
     the target log10 R (rows,) as shift and scale of the head.
     """
-    return models.build(_completed(config.network, config, target))
+    return models.build(completed(config.network, config, target))
 
 
 def training_options(config: ModelConfig) -> TrainingOptions:
@@ -189,6 +192,7 @@ class _Trained(NamedTuple):
     examples: dict[str, int]
 
 
+@own_settings()
 def _trained(
     config: ModelConfig,
     examples: Learnable,
@@ -219,8 +223,8 @@ def _trained(
         background=_tensor(examples.background),
         auxiliary=_tensor(examples.auxiliary),
     )
-    torch.manual_seed(config.training.seed)
-    model = network(config, examples.target[training_rows.numpy()])
+    with seeded(config.training.seed):
+        model = network(config, examples.target[training_rows.numpy()])
     history = train(
         model,
         everything.select(training_rows),
@@ -247,12 +251,12 @@ def _limited(
     return torch.from_numpy(training), torch.from_numpy(validation)
 
 
-def _completed(
+def completed(
     spec: dict[str, Any], config: ModelConfig, target: NDArray[np.float32] | None
 ) -> dict[str, Any]:
-    """Fill in what the inputs and the target decide, at the innermost model."""
-    if "model" in spec:
-        return {**spec, "model": _completed(spec["model"], config, target)}
+    """Return a specification with what inputs and target decide, at the innermost model."""
+    if isinstance(spec.get("model"), dict):
+        return {**spec, "model": completed(spec["model"], config, target)}
     filled = {"features": len(config.inputs.features), **spec}
     if config.inputs.constituents:
         filled.setdefault("constituents", len(config.inputs.constituents))
@@ -301,7 +305,7 @@ def dataset_digest(loaded: Loaded, name: str, *, needs: Iterable[str]) -> str:
     )
     if found.unreadable:
         lines = [f"dataset '{name}': {file.reason}" for file in found.unreadable]
-        raise NtupleError("\n".join(lines))
+        raise NtupleError("; ".join(lines))
     return digest(found.layout, [file.sha256 for file in found.files])
 
 

@@ -190,13 +190,13 @@ def plain_ticks(axis: Axis, ratio: float) -> None:
     """Label a logarithmic axis over this ratio with 1, 10, 100, or 20, 50, 100 if it is short."""
     multiples = (1.0,) if np.log10(ratio) > 2.0 else (1.0, 2.0, 5.0)
     axis.set_major_locator(LogLocator(subs=multiples))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
+    axis.set_major_formatter(FuncFormatter(_number))
     axis.set_minor_formatter(NullFormatter())
 
 
-def _number(value: float) -> str:
+def _number(value: float, _: int | None = None) -> str:
     """Return 20, 0.5 or 20000 as they are, very large and small ones as powers of ten."""
-    digits, _, power = f"{value:g}".partition("e")
+    digits, _e, power = f"{value:g}".partition("e")
     if not power:
         return digits
     factor = "" if digits == "1" else rf"{digits} \times "

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 
 from hepcalib.hists import KINDS
+from hepcalib.hists.uncertainty import PULLS
 from hepcalib.plots.drawing import (
     against_variable,
     canvas,
@@ -73,19 +74,19 @@ def pull_comparison_figure(
         label: Kind of sample, written behind the name of the package.
     """
     with style(), mpl.rc_context(SMALL):
-        figure, grid = panels(len(KINDS), columns=len(KINDS), size=(4.8, 4.2), sharey=True)
+        figure, grid = panels(len(PULLS), columns=len(PULLS), size=(4.8, 4.2), sharey=True)
         x = np.linspace(-5.0, 5.0, 201)
         normal = [NormalDist().pdf(float(at)) for at in x]
-        for axes, kind in zip(grid, KINDS, strict=True):
+        for axes, (name, kind) in zip(grid, looks(PULLS.values()).items(), strict=True):
             drawn = False
             for place, (method, look) in enumerate(looks(results).items()):
-                found = results[method][kind]
-                text = f"{look.label}: width {found.width:.2f}"
+                found = results[method][name]
+                text = f"{look.label}: width {found.width:.3g}"
                 drawn |= _steps(axes, found, place, colour=look.colour, text=text)
             if drawn:
                 axes.plot(x, normal, color="grey", linestyle="--", label="Standard normal")
             axes.set_xlim(-5.0, 5.0)
-            axes.set_xlabel(rf"Pull on the {kind} $\sigma$")
+            axes.set_xlabel(kind.label)
             _finish(axes, drawn, bottom=1e-4)
             stamp(axes, label)
         grid[0].set_ylabel("Probability density")

@@ -24,7 +24,7 @@ __all__ = ["pull_figure", "uncertainty_figure", "uncertainty_rapidity_figure"]
 
 
 def pull_figure(results: Mapping[str, Pull], *, label: str = "Simulation") -> Figure:
-    """Draw the pulls on each kind of uncertainty beside a standard normal.
+    """Draw the pulls, and the residuals over each part of the uncertainty, beside a normal.
 
     Args:
         results: Kind -> what `metrics.pulls` found.
@@ -36,7 +36,7 @@ def pull_figure(results: Mapping[str, Pull], *, label: str = "Simulation") -> Fi
         drawn = False
         for kind, look in looks(results).items():
             found = results[kind]
-            text = f"{look.label}: width {found.width:.2f}, core {found.robust_width:.2f}"
+            text = f"{look.label}: {_widths(found)}"
             drawn |= steps(
                 axes, found.edges, found.density, found.density_error, color=look.colour, label=text
             )
@@ -51,10 +51,16 @@ def pull_figure(results: Mapping[str, Pull], *, label: str = "Simulation") -> Fi
         else:
             no_entries(axes)
         axes.set_xlim(-6.0, 6.0)
-        axes.set_xlabel(r"Pull $t = (L_\mathrm{pred} - L_\mathrm{true})\,/\,\sigma$")
+        axes.set_xlabel(r"$(L_\mathrm{pred} - L_\mathrm{true})\,/\,\sigma$")
         axes.set_ylabel("Probability density")
         stamp(axes, label)
     return figure
+
+
+def _widths(found: Pull) -> str:
+    """Return the widths that are known, in words."""
+    named = {"width": found.width, "core": found.robust_width}
+    return ", ".join(f"{name} {value:.3g}" for name, value in named.items() if np.isfinite(value))
 
 
 def uncertainty_figure(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hepcalib import ntuples
 from hepcalib.exceptions import NtupleError
-from hepcalib.run.ledger import Account, Counts, Ledger, Problem
+from hepcalib.run.ledger import Account, CheckedFile, Counts, Ledger, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -68,7 +69,8 @@ def _account(dataset: Dataset, plan: Plan, report: Mapping[str, Any], tolerate: 
     problems = [_problem(entry) for entry in entries]
     sums = [n["sum_of_weights"] for n in numbers] + [e.sum_of_weights or 0.0 for e in entries]
     scale = sum(abs(value) for value in sums)
-    bare = Account(events, chunks, weights, tuple(problems), scale)
+    files = tuple(CheckedFile(f.path, f.sha256, f.checked) for f in dataset.files)
+    bare = Account(events, chunks, weights, tuple(problems), scale, files)
     return _with_unreadable(bare, dataset, "skipped" if tolerate else "failed")
 
 
@@ -150,7 +152,9 @@ def _with_unreadable(bare: Account, dataset: Dataset, kind: Kind) -> Account:
         problems.append(
             Problem(file.path, file.reason, kind, file.events, file.sum_of_weights, None)
         )
-    return Account(events, chunks, weights, tuple(problems), bare.weight_scale)
+    return replace(
+        bare, events=events, chunks=chunks, sum_of_weights=weights, problems=tuple(problems)
+    )
 
 
 def _both(counts: Counts, kind: Kind, value: float) -> Counts:

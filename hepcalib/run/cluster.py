@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+import logging
+import os
+import signal
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from coffea.processor import DaskExecutor
 
+from hepcalib import processes
 from hepcalib.exceptions import ConfigError, RunError
+from hepcalib.processes import undisturbed
 from hepcalib.run.chunks import Chunk
 from hepcalib.run.executors import added, gather, limited_environment
 from hepcalib.run.work import lost
@@ -119,15 +124,20 @@ def _client(workers: int, address: str | None, *, threads: int) -> Iterator[Any]
     with ExitStack() as stack:
         if address is None:
             stack.enter_context(dask_config.set(_PATIENT))
-            cluster = LocalCluster(  # type: ignore[no-untyped-call]  # distributed is untyped
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address="127.0.0.1:0",
-                scheduler_kwargs={"dashboard": False},
-                env=limited_environment(threads),
-            )
-            yield stack.enter_context(_connected(stack.enter_context(cluster)))
+            stack.callback(logging.disable, logging.root.manager.disable)
+            with undisturbed():
+                cluster = LocalCluster(  # type: ignore[no-untyped-call]  # distributed is untyped
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address="127.0.0.1:0",
+                    scheduler_kwargs={"dashboard": False},
+                    env=limited_environment(threads),
+                    preload=[processes.__name__],
+                )
+            client = stack.enter_context(_connected(stack.enter_context(cluster)))
+            stack.enter_context(_killed_by_interrupts(cluster))
+            yield client
             return
         try:
             client = stack.enter_context(_connected(address))
@@ -138,3 +148,20 @@ def _client(workers: int, address: str | None, *, threads: int) -> Iterator[Any]
             )
             raise RunError(msg) from error
         yield client
+
+
+@contextmanager
+def _killed_by_interrupts(cluster: Any) -> Iterator[None]:
+    """After an interrupt, let workers neither finish what they do nor say that they did not."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        logging.disable(logging.CRITICAL)
+        for nanny in cluster.workers.values():
+            nanny.close_gracefully()  # starts no other worker
+            if nanny.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(nanny.pid, signal.SIGKILL)
+        raise

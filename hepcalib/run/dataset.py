@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hepcalib import ntuples
 from hepcalib.exceptions import ConfigError, NtupleError
+from hepcalib.ntuples.duplicates import head_of, same_events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hepcalib.ntuples import FileSummary
 
@@ -37,6 +40,7 @@ class Dataset:
         metadata: Further entries of `events.metadata`.
         unreadable: Files that failed the scan; they stand in the ledger.
         tolerate: Whether bad files count as skipped instead of failed.
+        shared_uuids: UUIDs that several of the files have, whose events are known to differ.
 
     Raises:
         NtupleError: if a file, or a copy of it, is there twice.
@@ -48,11 +52,14 @@ class Dataset:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     unreadable: tuple[Unreadable, ...] = ()
     tolerate: bool = False
+    shared_uuids: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         seen: dict[str, str] = {}
         for file in self.files:
-            keys = {f"uuid {file.uuid}": "uuid", f"path {file.path}": "path"}
+            keys = {f"path {file.path}": "path"}
+            if file.uuid not in self.shared_uuids:
+                keys[f"uuid {file.uuid}"] = "uuid"
             if file.sha256 is not None:
                 keys[f"sha256 {file.sha256}"] = "sha256"
             for key, what in keys.items():
@@ -105,7 +112,7 @@ def scan_dataset(
     for what, values in declared.items():
         unknown = sorted(set(values) - set(files) - {Path(file).name for file in files})
         if unknown:
-            msg = f"dataset '{name}': {what} is declared for {', '.join(unknown)}: no such file"
+            msg = f"dataset '{name}': {what} is declared for {_few(unknown)}: no such file"
             raise ConfigError(msg)
     needed = None if needs is None else tuple(needs)
     found, unreadable = [], []
@@ -120,11 +127,41 @@ def scan_dataset(
             unreadable.append(Unreadable(path, str(error), given["events"], given["sum"]))
         else:
             found.append(file)
-    return Dataset(name, tuple(found), layout, dict(metadata or {}), tuple(unreadable), tolerate)
+    return Dataset(
+        name,
+        tuple(found),
+        layout,
+        dict(metadata or {}),
+        tuple(unreadable),
+        tolerate,
+        _shared_uuids(found, layout),
+    )
+
+
+def _shared_uuids(files: Sequence[FileSummary], layout: str) -> frozenset[str]:
+    """Return the UUIDs that several files have, all of them with different events.
+
+    A UUID is meant to tell files apart, but files that are made reproducibly share one.
+    """
+    groups = defaultdict(list)
+    for file in files:
+        groups[file.uuid].append(file.path)
+    shared = {uuid: paths for uuid, paths in groups.items() if len(set(paths)) > 1}
+    heads = {path: head_of(path, layout) for paths in shared.values() for path in set(paths)}
+    return frozenset(
+        uuid
+        for uuid, paths in shared.items()
+        if not any(same_events(heads[one], heads[other]) for one, other in combinations(paths, 2))
+    )
 
 
 def _of(values: Mapping[str, Any], path: str) -> Any:
     return values.get(path, values.get(Path(path).name))
+
+
+def _few(names: list[str]) -> str:
+    others = f" and {len(names) - 3} others" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + others
 
 
 def _agree(file: FileSummary, *, events: int | None, total: float | None) -> None:

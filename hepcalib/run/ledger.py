@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Account", "Counts", "Ledger", "Problem"]
+__all__ = ["Account", "CheckedFile", "Counts", "Ledger", "Problem"]
 
 _TOLERANCE = 1e-9  # of sums of weights, which are added in another order by every executor
 
@@ -42,15 +42,27 @@ class Problem(NamedTuple):
     entries: tuple[int, int] | None
 
 
+class CheckedFile(NamedTuple):
+    """A file that was read, and whether its sha256 was compared with a declared one.
+
+    Without that, bits that flipped in values of the file cannot be seen.
+    """
+
+    file: str
+    sha256: str | None
+    checked: bool
+
+
 @dataclass(frozen=True)
 class Account:
-    """The events, chunks and weights of one dataset, and what was wrong with it."""
+    """The events, chunks and weights of one dataset, its files, and what was wrong with it."""
 
     events: Counts
     chunks: Counts
     sum_of_weights: Counts
     problems: tuple[Problem, ...]
     weight_scale: float = 0.0  # sum of the moduli of the chunks' sums: what rounding goes with
+    files: tuple[CheckedFile, ...] = ()
 
     @property
     def balanced(self) -> bool:
@@ -69,6 +81,7 @@ class Account:
             "events": _integers(self.events),
             "chunks": _integers(self.chunks),
             "sum_of_weights": {k: float(v) for k, v in self.sum_of_weights._asdict().items()},
+            "files": [file._asdict() for file in self.files],
             "problems": [
                 {**p._asdict(), "entries": None if p.entries is None else list(p.entries)}
                 for p in self.problems

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
+from collections import defaultdict
+from queue import SimpleQueue
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import loky
 from coffea.processor import FuturesExecutor
 
+from hepcalib.processes import Broken, Workers
 from hepcalib.run.executors import added, gather, limited_environment
 from hepcalib.run.work import lost
 
@@ -18,14 +22,11 @@ if TYPE_CHECKING:
     from hepcalib.run.work import Work
 
     Report = dict[str, Any]
+    Deaths = defaultdict[str, list[str]]  # by the key of a chunk, how its workers ended
 
 __all__ = ["futures"]
 
-# loky starts a worker anew once it has grown by 300 MB, as by a large chunk: the next chunk would
-# wait for torch and the models to be loaded again.
-NO_LIMIT = {"LOKY_MAX_MEMORY_LEAK_SIZE": "1e18"}
-
-_GIVE_UP = 5  # chunks that kill their workers, before no further pool is started
+_GIVE_UP = 5  # chunks that kill their workers, before no further one is started
 
 
 def futures(
@@ -33,78 +34,134 @@ def futures(
 ) -> Report:
     """Process the chunks in worker processes.
 
-    When a worker dies, the pool is lost with all that it had not finished. The chunks that were
-    then being worked on are tried again in a pool with one worker, which shows which of them is
-    to blame: that one is reported as failed. All others go to a new pool.
+    Each worker stands alone: when it dies, by chance or through its chunk, no other chunk is
+    touched. The chunk is tried again as often as `work.retries` says, at last when nothing else
+    runs, since the others may have taken the memory that it needs.
     """
-    total: Report = {}
-    waiting = list(chunks)
-    fatal = 0
-    while waiting:
-        total = added(total, _round(work, waiting, tick, workers))
-        broken = total.pop("broken", {})
-        waiting = [chunk for chunk in waiting if chunk.key in broken]
-        # Tasks start in the order of their submission: these are the ones that had started.
-        suspects, waiting = waiting[:workers], waiting[workers:]
-        while suspects:
-            total = added(total, _round(work, suspects, tick, 1))
-            broken = total.pop("broken", {})
-            suspects = [chunk for chunk in suspects if chunk.key in broken]
-            if suspects:
-                culprit = suspects.pop(0)
-                reason = f"killed its worker process: {broken[culprit.key][0]}"
-                total = added(total, lost(culprit, f"{culprit.path}: {reason}"))
-                tick()
-                fatal += 1
-        if fatal >= _GIVE_UP:
-            reason = f"not tried: {fatal} other chunks killed their worker processes"
-            return added(total, *(lost(chunk, f"{chunk.path}: {reason}") for chunk in waiting))
+    deaths: Deaths = defaultdict(list)
+    total = _round(work, chunks, tick, workers, deaths, attempts=max(1, work.retries))
+    left = _taken(total, chunks)
+    total = added(total, _round(work, left, tick, 1, deaths, attempts=1 + work.retries))
+    for chunk in _taken(total, left):
+        tick()
+        total = added(total, lost(chunk, f"{chunk.path}: {_reason(deaths, chunk, work.retries)}"))
     return total
 
 
-def _round(work: Work, chunks: Sequence[Chunk], tick: Callable[[], None], workers: int) -> Report:
-    with _Pool(min(workers, len(chunks)), tick, threads=work.threads or 1) as pool:
+def _round(
+    work: Work,
+    chunks: Sequence[Chunk],
+    tick: Callable[[], None],
+    workers: int,
+    deaths: Deaths,
+    *,
+    attempts: int,
+) -> Report:
+    """Return the report of the chunks, those that were not done by so many attempts in `left`."""
+    if not chunks:
+        return {}
+    count = min(workers, len(chunks))
+    with _Pool(count, tick, deaths, threads=work.threads or 1, attempts=attempts) as pool:
         return gather(FuturesExecutor(pool=pool, status=False, compression=None), chunks, work)
 
 
-class _Pool(concurrent.futures.Executor):
-    """A loky pool whose futures never raise: a broken task is a report, as any other."""
+def _taken(report: Report, chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Take out of a report the chunks that are left."""
+    keys = report.pop("left", set())
+    return [chunk for chunk in chunks if chunk.key in keys]
 
-    def __init__(self, workers: int, tick: Callable[[], None], *, threads: int) -> None:
-        self._tick = tick
-        self._pool = loky.ProcessPoolExecutor(
-            workers, env={**limited_environment(threads), **NO_LIMIT}
-        )
+
+def _reason(deaths: Deaths, chunk: Chunk, retries: int) -> str:
+    own = deaths[chunk.key]
+    if len(own) > retries:
+        times = f" {len(own)} times" if len(own) > 1 else ""
+        return f"killed its worker process{times}: {own[-1]}"
+    others = sum(len(found) > retries for found in deaths.values())
+    return f"not tried: {others} other chunks killed their worker processes"
+
+
+class _Pool(concurrent.futures.Executor):
+    """Threads that have a worker process each; a task never raises: what breaks is a report.
+
+    Args:
+        count: Number of worker processes.
+        tick: Called after each chunk with a result.
+        deaths: Filled with the ends of worker processes, by chunk.
+        threads: What the libraries of a worker may use.
+        attempts: Deaths after which a chunk is left.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        tick: Callable[[], None],
+        deaths: Deaths,
+        *,
+        threads: int,
+        attempts: int,
+    ) -> None:
+        self._tick, self._deaths, self._attempts = tick, deaths, attempts
+        self._environment = limited_environment(threads)
+        self._lock = Lock()
+        self._closed = False
+        self._all = [self._worker() for _ in range(count)]
+        self._idle: SimpleQueue[int] = SimpleQueue()
+        for slot in range(count):
+            self._idle.put(slot)
+        self._threads = concurrent.futures.ThreadPoolExecutor(count)
 
     def submit(  # type: ignore[override]  # of one argument, as coffea calls it
         self, work: Work, chunk: Chunk
     ) -> concurrent.futures.Future[Report]:
-        """Start a task; its result is the report of the chunk, or says that the pool broke."""
-        outer: concurrent.futures.Future[Report] = concurrent.futures.Future()
-
-        def finish(inner: concurrent.futures.Future[Report]) -> None:
-            if inner.cancelled():  # by an interrupt, which nobody waits after
-                return
-            error = inner.exception()
-            report = inner.result() if error is None else _without_result(chunk, error)
-            outer.set_result(report)
-            if "broken" not in report:
-                self._tick()
-
-        try:
-            self._pool.submit(work, chunk).add_done_callback(finish)
-        except loky.process_executor.BrokenProcessPool as error:
-            outer.set_result(_without_result(chunk, error))
-        return outer
+        """Start a task; its result is the report of the chunk, or says that it is left."""
+        return self._threads.submit(self._done, work, chunk)
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         """End the worker processes; after an interrupt do not wait for what they are doing."""
-        self._pool.shutdown(wait=True, kill_workers=error is not None)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self._closed = True
+        end = functools.partial(Workers.shutdown, wait=True, kill_workers=error is not None)
+        with concurrent.futures.ThreadPoolExecutor(len(self._all)) as together:
+            list(together.map(end, self._all))
+        self._threads.shutdown(wait=True)
+
+    def _done(self, work: Work, chunk: Chunk) -> Report:
+        slot = self._idle.get()
+        try:
+            report = self._tried(slot, work, chunk)
+        finally:
+            self._idle.put(slot)
+        if "left" not in report:
+            self._tick()
+        return report
+
+    def _tried(self, slot: int, work: Work, chunk: Chunk) -> Report:
+        own = self._deaths[chunk.key]
+        while len(own) < self._attempts and self._fatal() < _GIVE_UP:
+            try:
+                report: Report = self._all[slot].submit(work, chunk).result()
+            except Broken as error:
+                own.append(_text(error))
+                self._replace(slot)
+            except Exception as error:  # noqa: BLE001 - becomes an entry of the ledger
+                return lost(chunk, f"{chunk.path}: no result of the worker: {_text(error)}")
+            else:
+                return report
+        return {"left": {chunk.key}}
+
+    def _fatal(self) -> int:
+        return sum(len(found) >= self._attempts for found in list(self._deaths.values()))
+
+    def _worker(self) -> Workers:
+        return Workers(1, environment=self._environment)
+
+    def _replace(self, slot: int) -> None:
+        """Give a slot a new worker process, unless the pool is ending."""
+        with self._lock:
+            if not self._closed:
+                self._all[slot] = self._worker()
 
 
-def _without_result(chunk: Chunk, error: BaseException) -> Report:
-    text = " ".join(str(error).split())
-    reason = f"{type(error).__name__}: {text}"
-    if isinstance(error, loky.process_executor.BrokenProcessPool):
-        return {"broken": {chunk.key: [reason]}}
-    return lost(chunk, f"{chunk.path}: no result of the worker: {reason}")
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hepcalib.exceptions import ConfigError
+from hepcalib.exceptions import ConfigError, OutputError
 from hepcalib.run.accounting import account
 from hepcalib.run.chunks import Chunk, plan
 from hepcalib.run.executors import cores, execute
@@ -64,21 +64,26 @@ def process(
         chunk_size: Entries that a chunk should have; the chunks of a file are about equal.
         max_events: Entries per dataset to process; the others are skipped, in the ledger.
         tolerate: Whether bad files count as skipped instead of failed, in all datasets.
-        address: A running dask scheduler to use instead of a local cluster.
-        retries: Further attempts to read a chunk after an error of the disk or network.
+        address: A running dask scheduler to use instead of a local cluster; only for `dask`.
+        retries: Further attempts to read a chunk after an error of the disk or network, and to
+            process it after its worker process of `futures` was killed.
         progress: Whether to draw a bar on stderr, or a function of (chunks done, chunks).
 
     Returns:
         The sum of the outputs, the ledger, and the processed chunks.
 
     Raises:
-        ConfigError: for an unknown executor or a number out of range.
+        ConfigError: for an unknown executor, a number out of range, or an address that is unused.
+        OutputError: if nothing of what the processor returns can be kept.
         RunError: if the dask scheduler does not answer, or workers cannot get the processor.
     """
     for name, value, least in (("workers", workers, 1), ("retries", retries, 0)):
         if value is not None and value < least:
             msg = f"{name} = {value}: it must be at least {least}"
             raise ConfigError(msg)
+    if address is not None and executor != "dask":
+        msg = f"address {address}: only the executor 'dask' has a scheduler, not '{executor}'"
+        raise ConfigError(msg)
     planned = plan(datasets, chunk_size=chunk_size, max_events=max_events)
     threads = _threads(executor, workers, address)
 
@@ -92,8 +97,10 @@ def process(
     processor = informed(processor, planned.chunks, lambda *given: report_of(*given).get("output"))
     with _ticking(progress, len(planned.chunks)) as tick:
         report = report_of(processor, planned.chunks, tick)
-    ledger = account(datasets, planned, report, tolerate=tolerate)
     done = report.get("done", {})
+    if report.get("refused") and not done:
+        raise OutputError(report["refused"][0])
+    ledger = account(datasets, planned, report, tolerate=tolerate)
     processed = tuple(chunk for chunk in planned.chunks if chunk.key in done)
     return Result(_finished(processor, report.get("output", {})), ledger, processed)
 

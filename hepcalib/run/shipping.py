@@ -6,20 +6,18 @@ import pickle
 import sys
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
-from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 from coffea.processor import ProcessorABC
 
 from hepcalib.exceptions import RunError
+from hepcalib.run.origin import is_installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["packed", "unpacked"]
-
-_OURS = frozenset({"hepcalib", "processors"})
 
 
 def packed(processor: ProcessorABC) -> bytes:
@@ -52,9 +50,8 @@ def unpacked(payload: bytes) -> ProcessorABC:
 @contextmanager
 def _by_value(processor: ProcessorABC) -> Iterator[None]:
     """Let cloudpickle take along the modules of a processor that are not installed."""
-    tops = {type(part).__module__.partition(".")[0] for part in _processors(processor)}
-    here = tops & set(sys.modules)
-    foreign = here - set(packages_distributions()) - sys.stdlib_module_names - _OURS
+    modules = {type(part).__module__ for part in _processors(processor)} & set(sys.modules)
+    foreign = {name.partition(".")[0] for name in modules if not is_installed(sys.modules[name])}
     with ExitStack() as stack:
         for name in sorted(foreign - cloudpickle.list_registry_pickle_by_value() - {"__main__"}):
             cloudpickle.register_pickle_by_value(sys.modules[name])

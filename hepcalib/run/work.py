@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hepcalib import ntuples
-from hepcalib.exceptions import DataError, HepcalibError, NtupleError, RunError
+from hepcalib.exceptions import DataError, HepcalibError, NtupleError, OutputError
 from hepcalib.run.shipping import unpacked
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class Work:
     """Processes one chunk and returns a report; reports add up with coffea's `accumulate`.
 
     A report is a dict with `done` (key -> events, sum_of_weights, reports) and `output`, or with
-    `failed` (key -> list of Failure). No exception leaves it, so that no chunk is lost.
+    `failed` (key -> list of Failure) and `refused` (why outputs cannot be kept). No exception
+    leaves it, so that no chunk is lost.
 
     Args:
         processor: What processes the events, packed if workers in other processes get it.
@@ -68,7 +69,9 @@ class Work:
                 if attempt < attempts and _worth_retrying(error):
                     time.sleep(_BACK_OFF * 2 ** (attempt - 1))
                     continue
-                return {"failed": {chunk.key: [_failure(error, chunk, attempt)]}}
+                refused = [str(error)] if isinstance(error, OutputError) else []
+                failed = {chunk.key: [_failure(error, chunk, attempt)]}
+                return {"failed": failed, "refused": refused}
         raise AssertionError
 
     def _report(self, chunk: Chunk) -> dict[str, Any]:
@@ -87,7 +90,7 @@ class Work:
             output = processor.process(events)
         if output is None:
             msg = f"{type(processor).__name__}.process returned None; needed: what adds up"
-            raise RunError(msg)
+            raise OutputError(msg)
         done = {"events": len(events), "sum_of_weights": weights, "reports": 1}
         return {"done": {chunk.key: done}, "output": output}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import time
@@ -14,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from hepcalib.exceptions import TrainingError
+from hepcalib import documents
+from hepcalib.exceptions import DocumentError, TrainingError
 from hepcalib.models.model import described
+from hepcalib.training.stored import packed, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "fingerprint"]
 
-VERSION = 1  # of what a file holds: a sha256 of the rest, and the state as torch stores it
+VERSION = 2  # of what a file holds: a sha256 of the rest, and the state as safetensors
 DIGEST = hashlib.sha256().digest_size
 
 
@@ -66,24 +67,20 @@ class Checkpoint:
         """
         self._names, self._written = [of, VERSION, str(torch.__version__)], time.monotonic()
         try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            msg = f"{self.path}: the state of the training cannot be read: {error.strerror}"
+            content = documents.content(self.path, limit=DIGEST + state.largest)
+        except DocumentError as error:
+            if error.missing:
+                return
+            msg = f"{self.path}: the state of the training {error}"
             raise TrainingError(msg) from error
-        digest, stored = content[:DIGEST], content[DIGEST:]
-        if hashlib.sha256(stored).digest() != digest:
-            msg = f"{self.path} is no state of a training, or damaged; remove it to start anew"
-            raise TrainingError(msg)
-        found = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
-        if found["of"] != self._names:
+        try:
+            self._restore(state, content[:DIGEST], content[DIGEST:])
+        except DocumentError as error:
             msg = (
-                f"{self.path} is the state of another training (model, options, examples, or "
-                "version of hepcalib or torch); remove it, or give another file"
+                f"{self.path} is no state of a training, or damaged; remove it to start anew: "
+                f"{error}"
             )
-            raise TrainingError(msg)
-        state.load_state_dict(found["state"])
+            raise TrainingError(msg) from error
 
     def keep(self, state: State) -> None:
         """Write the state of the training that has begun, if the last writing is long ago.
@@ -93,9 +90,8 @@ class Checkpoint:
         """
         if time.monotonic() - self._written < self.every:
             return
-        stored = io.BytesIO()
-        torch.save({"of": self._names, "state": state.state_dict()}, stored)
-        content = hashlib.sha256(stored.getbuffer()).digest() + stored.getvalue()
+        stored = packed(state.state_dict(), of=self._names)
+        content = hashlib.sha256(stored).digest() + stored
         try:
             self._replace(content)
         except OSError as error:
@@ -115,6 +111,19 @@ class Checkpoint:
         except OSError as error:
             msg = f"{self.path}: the state of the training cannot be removed: {error.strerror}"
             raise TrainingError(msg) from error
+
+    def _restore(self, state: State, digest: bytes, stored: bytes) -> None:
+        if hashlib.sha256(stored).digest() != digest:
+            msg = "its sha256 is another one"
+            raise DocumentError(msg)
+        of, found = unpacked(stored)
+        if of != self._names:
+            msg = (
+                f"{self.path} is the state of another training (model, options, examples, or "
+                "version of hepcalib or torch); remove it, or give another file"
+            )
+            raise TrainingError(msg)
+        state.load_state_dict(found)
 
     def _replace(self, content: bytes) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import torch
 from hepcalib.exceptions import TrainingError
 from hepcalib.models.heads import BernoulliHead
 from hepcalib.models.model import Labelled
+from hepcalib.settings import own_settings, seeded
 from hepcalib.training.checkpoint import fingerprint
 from hepcalib.training.descent import Descent
 from hepcalib.training.devices import resolve_device, thread_count
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 
+@own_settings(gradients=True)
 def train(
     model: Model,
     examples: Examples,
@@ -89,13 +91,11 @@ def train(
     for sample, name in ((examples, "training"), (validation, "validation")):
         _check(sample, name, model, options)
     device = resolve_device(options.device)
-    cuda = [torch.cuda.current_device()] if device.type == "cuda" else []
     with (
         thread_count(options.threads),
         kept_memory(),
-        torch.random.fork_rng(devices=cuda),
+        seeded(options.seed, device=device),
     ):
-        torch.manual_seed(options.seed)
         model.to(device)
         dtype = next(model.parameters()).dtype
         samples = [_prepared(sample, device, dtype) for sample in (examples, validation)]

@@ -28,6 +28,7 @@ class Order:
         self.steps_per_pass = math.ceil(rows / options.batch_size)
         fewest = self.steps_per_pass * options.epochs
         self.passes = max(1, math.ceil(options.min_steps / fewest))
+        self.epochs, self.steps_per_epoch = options.epochs, self.passes * self.steps_per_pass
         self.steps = self.passes * fewest  # of all epochs
         self._generator = torch.Generator().manual_seed(options.seed)
 

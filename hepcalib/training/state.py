@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from hepcalib.exceptions import DocumentError
 from hepcalib.training.history import Epoch, History
+from hepcalib.training.stored import is_count, require_alike, require_numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from hepcalib.training.descent import Descent
     from hepcalib.training.objective import Objective, Terms
     from hepcalib.training.order import Order
+    from hepcalib.training.stored import Parts
 
 __all__ = ["Means", "State"]
+
+# Of a file: a number, the name of a tensor or an epoch, and everything else [bytes].
+_BYTES, _NAMES, _REST = 8, 1024, 1 << 20
 
 
 class Means(NamedTuple):
@@ -67,37 +77,85 @@ class State:
             self.best = _copied(self.objective.model)
         self.step, self.means, self._drawn_from = 0, Means(), self.order.state
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all of it as tensors and plain values."""
+    def state_dict(self) -> Parts:
+        """Return all of it, part by part, as tensors and plain values by name."""
         penalty = self.objective.penalty
+        on_gpu = {"cuda": torch.cuda.get_rng_state()} if self._on_cuda else {}
         return {
             "model": self.objective.model.state_dict(),
-            "head": self.objective.model.head.steps,
+            "head": {"steps": self.objective.model.head.steps},
             "penalty": {} if penalty is None else penalty.state_dict(),
             "descent": self.descent.state_dict(),
-            "history": [tuple(epoch) for epoch in self.history],
+            "history": {"epochs": [list(epoch) for epoch in self.history]},
             "best": self.best,
-            "step": self.step,
-            "means": tuple(self.means),
-            "order": self._drawn_from,
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state() if self._on_cuda else None,
+            "step": {"taken": self.step},
+            "means": self.means._asdict(),
+            "order": {"generator": self._drawn_from},
+            "random": {"cpu": torch.get_rng_state(), **on_gpu},
         }
 
-    def load_state_dict(self, found: dict[str, Any]) -> None:
-        """Go on from a state that `state_dict` has returned, on this device or another."""
-        self.objective.model.load_state_dict(found["model"])
-        self.objective.model.head.steps = found["head"]
-        if self.objective.penalty is not None:
-            self.objective.penalty.load_state_dict(found["penalty"])
-        self.descent.load_state_dict(found["descent"])
-        self.history = History(Epoch(*epoch) for epoch in found["history"])
-        self.best = {name: value.to(self._device) for name, value in found["best"].items()}
-        self.step, self.means = found["step"], Means(*found["means"])
-        self._drawn_from = found["order"]
-        torch.set_rng_state(found["random"])
-        if self._on_cuda and found["random_cuda"] is not None:
-            torch.cuda.set_rng_state(found["random_cuda"])
+    def load_state_dict(self, found: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on from a state that `state_dict` has returned, on this device or another.
+
+        Raises:
+            DocumentError: if it cannot be that of this training; which is then not usable.
+        """
+        penalty = self.objective.penalty
+        parts: Parts = defaultdict(dict, {part: dict(own) for part, own in found.items()})
+        on_gpu = parts["random"].pop("cuda", None)
+        own = {"model": self.best, "best": self.best}
+        own["penalty"] = {} if penalty is None else penalty.state_dict()
+        own["order"] = {"generator": self._drawn_from}
+        own["random"] = {"cpu": torch.get_rng_state()}
+        for part, needed in own.items():
+            require_alike(parts[part], needed, part)
+        steps, history, step, means = self._figures(parts)
+        self.descent.load_state_dict(parts["descent"])
+        self._set_generators(parts, on_gpu)
+        self.objective.model.load_state_dict(parts["model"])
+        self.objective.model.head.steps = steps
+        if penalty is not None:
+            penalty.load_state_dict(parts["penalty"])
+        self.history, self.step, self.means = history, step, means
+        self.best = {name: value.to(self._device) for name, value in parts["best"].items()}
+
+    @property
+    def largest(self) -> int:
+        """The most bytes that a state of this training takes in a file."""
+        penalty = self.objective.penalty
+        tensors = [*self.best.values(), *([] if penalty is None else penalty.state_dict().values())]
+        # The weights, the best ones, and two means of the gradients.
+        numbers: int = 4 * sum(_BYTES * tensor.numel() + _NAMES for tensor in tensors)
+        return _REST + numbers + _NAMES * self.order.epochs
+
+    def _figures(self, parts: Parts) -> tuple[int, History, int, Means]:
+        """Return the steps of the head, the history, the step in the epoch, and its means."""
+        rows = parts["history"].get("epochs")
+        if not isinstance(rows, list) or len(rows) > self.order.epochs:
+            msg = f"history: needed: a list of at most {self.order.epochs} epochs"
+            raise DocumentError(msg)
+        epochs = [require_numbers(row, len(Epoch._fields), "history") for row in rows]
+        for number, epoch in enumerate(epochs, start=1):
+            if epoch[0] != number:
+                msg = f"history: epoch {epoch[0]} in the place of {number}"
+                raise DocumentError(msg)
+        steps, taken = parts["head"].get("steps"), parts["step"].get("taken")
+        if not is_count(steps, math.inf) or not is_count(taken, self.order.steps_per_epoch):
+            msg = f"step: {taken}, head: {steps}; needed: steps of an epoch, and of all"
+            raise DocumentError(msg)
+        means = require_numbers([parts["means"].get(n) for n in Means._fields], 3, "means")
+        history = History(Epoch(int(number), *rest) for number, *rest in epochs)
+        return steps or 0, history, taken or 0, Means(*means)
+
+    def _set_generators(self, parts: Parts, on_gpu: Tensor | None) -> None:
+        try:
+            self.order.state = self._drawn_from = parts["order"]["generator"]
+            torch.set_rng_state(parts["random"]["cpu"])
+            if self._on_cuda and on_gpu is not None:
+                torch.cuda.set_rng_state(on_gpu)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            msg = f"random: no state of a generator: {error}"
+            raise DocumentError(msg) from error
 
     @property
     def _device(self) -> torch.device:

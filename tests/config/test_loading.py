@@ -53,6 +53,20 @@ def test_minimal_configuration_is_read(tmp_path: Path) -> None:
     assert loaded.places[("models", "response", "kind")] == f"{tmp_path / 'small.yaml'}:9"
 
 
+def test_an_address_is_for_dask_only(tmp_path: Path) -> None:
+    text = MINIMAL + "run: {executor: iterative, address: 'tcp://somewhere:1'}\n"
+    said = complaint(tmp_path, text)
+    assert "run.address: only the executor 'dask' has a scheduler" in said
+    assert "the executor is 'iterative'" in said
+    loaded = load(written(tmp_path, text.replace("iterative", "dask")))
+    assert loaded.with_run(executor="futures").config.run.address is None
+    assert loaded.with_run(workers=2).config.run.address == "tcp://somewhere:1"
+    with pytest.raises(ConfigError, match=r"address tcp://other:1: only .* is 'futures'"):
+        loaded.with_run(executor="futures", address="tcp://other:1")
+    with pytest.raises(ConfigError, match=r"address tcp://other:1: only .* is 'iterative'"):
+        load(written(tmp_path, MINIMAL)).with_run(address="tcp://other:1")
+
+
 def test_dump_reads_back_the_same(tmp_path: Path) -> None:
     config = load(written(tmp_path, MINIMAL)).config
     assert load(written(tmp_path, dump(config), "again.yaml")).config == config

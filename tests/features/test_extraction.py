@@ -117,3 +117,12 @@ def test_a_jet_outside_is_found_in_either_order(inputs: Inputs, jets: Any) -> No
         assert set(outside) - {30, 90} == set(
             (~inputs.in_range(inputs.extract(jets))).nonzero().squeeze(1).tolist()
         ) - {30, 90}
+
+
+@pytest.mark.parametrize("code", [0.7, 1e300])
+def test_a_code_that_is_no_whole_number_is_refused(jets: Any, code: float) -> None:
+    flags = Inputs(constituents=["constituent.is_photon", "constituent.charge"])
+    codes = ak.values_astype(jets["constituents", "pdg_id"], np.float64)
+    jets = ak.with_field(jets, codes, ("constituents", "pdg_id"))
+    with pytest.raises(DataError, match=r"no whole pdg_id, first in row 11 \(constituent 1\)"):
+        flags.extract(broken(jets, 11, "pdg_id", code))

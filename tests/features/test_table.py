@@ -179,3 +179,8 @@ def test_lists_of_different_lengths_name_the_row() -> None:
     jets = ak.zip({"constituents": ak.zip({"pt": pt, "eta": eta}, depth_limit=1)}, depth_limit=1)
     with pytest.raises((DataError, ShapeError), match=r"constituents"):
         Table(jets, constituents=["pt", "eta"])["constituents.pt"]
+
+
+def test_texts_are_no_numbers() -> None:
+    with pytest.raises(DataError, match=r"column 'pt' is .*string; needed: one number per object"):
+        Table({"pt": np.array(["1.5", "2"])})["pt"]

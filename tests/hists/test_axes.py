@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,9 @@ def test_an_unknown_flavour_is_refused() -> None:
         DataError, match=r"unknown jet flavour \[-5, 3\]; needed: \[0, 1, 4, 5, 6, 21"
     ):
         flavour_bins([1, 3, -5])
+    for code in (np.nan, 0.7, 1e300):
+        with pytest.raises(DataError, match=r"jet flavour is .* in row 1 .* a whole number"):
+            flavour_bins([1.0, code])
 
 
 def test_an_unknown_variable_is_refused_with_the_nearest_name() -> None:
@@ -70,10 +75,12 @@ def test_categories_must_be_some_and_different(names: list[str]) -> None:
 
 
 def test_an_unknown_category_is_refused() -> None:
-    pull = hists.pull()
+    pull, spread = hists.pull(), hists.uncertainty()
     with pytest.raises(DataError, match=r"'kind' has no category 'totl'.*Did you mean 'total'"):
+        hists.fill_uncertainty(spread, kind="totl", uncertainty=[0.0])
+    with pytest.raises(DataError, match=r"is called 'totl'\..*Did you mean 'total'"):
         hists.fill_pull(pull, kind="totl", pull=[0.0])
-    assert pull.values(flow=True).sum() == 0.0
+    assert pull.values(flow=True).sum() == spread.values(flow=True).sum() == 0.0
 
 
 @pytest.mark.parametrize(
@@ -81,10 +88,13 @@ def test_an_unknown_category_is_refused() -> None:
     [
         ([1.0, np.nan, np.nan], None, r"column 'mu': 2 of 3 values .* nan in row 1"),
         ([1.0, 2.0, 3.0], [1.0, 1.0, np.inf], r"column 'weight': 1 of 3 .* inf in row 2"),
+        (np.ma.array([1.0, 2.0], mask=[False, True]), None, r"column 'mu': 1 of 2 .* missing"),
+        (["1.5", "2"], None, r"column 'mu': <U3; needed: numbers"),
+        ([1j, 2.0], None, r"column 'mu': complex128; needed: numbers"),
     ],
 )
 def test_values_that_hist_would_misplace_are_refused(
-    values: list[float], weight: list[float] | None, message: str
+    values: Any, weight: list[float] | None, message: str
 ) -> None:
     empty = histogram(variable_axis("mu"))
     with pytest.raises(DataError, match=message):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hepcalib.exceptions import ConfigError, DataError
+from hepcalib.hists.axes import VARIABLES
 from hepcalib.hists.closure import closure, fill_closure, fill_sampled_spectrum, sampled_spectra
 
 
@@ -19,10 +20,20 @@ def test_calibrated_over_true_is_filled() -> None:
     assert histogram["A", sum, sum].value == 0.0
 
 
-def test_fine_bins_have_equal_ratios() -> None:
-    for axis in closure(["A"]).axes[1:]:
-        assert np.ptp(np.diff(np.log(axis.edges))) < 1e-12
-        assert axis.metadata == "log"
+def test_bins_are_fine_and_divide_those_that_are_shown() -> None:
+    truth, ratio = closure(["A"]).axes[1:]
+    assert np.isin(VARIABLES["true_energy"].edges, truth.edges).all()
+    assert np.diff(np.log(truth.edges)).max() <= np.log(1.12)
+    inner = ratio.edges[(ratio.edges >= 0.05) & (ratio.edges <= 20.0)]
+    assert len(inner) == 401
+    assert np.diff(np.log(inner)) == pytest.approx(np.log(400.0) / 400.0)
+    assert (truth.metadata, ratio.metadata) == ("log", "log")
+
+
+def test_what_runs_away_is_on_the_axis() -> None:
+    histogram: Any = closure(["A"])
+    fill_closure(histogram, method="A", true=[10.0, 10.0], calibrated=[2.9e8, 1e-4])
+    assert histogram["A", sum, ::sum].value == 2.0
 
 
 def test_only_the_nominal_spectrum_is_filled() -> None:

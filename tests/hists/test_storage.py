@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import Any
 
 import hist
@@ -48,6 +50,59 @@ def test_other_text_is_refused(text: str) -> None:
         hists.from_json(text)
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("axes", 0, "bins"), 10**12),
+        (("axes", 0, "bins"), 10**30),
+        (("axes", 0, "bins"), -1),
+        (("axes", 0, "bins"), 1.5),
+        (("axes", 0, "lower"), "a"),
+        (("axes", 0, "type"), "triangular"),
+        (("axes", 0), 5),
+        (("axes",), []),
+        (("storage", "type"), "int8"),
+        (("storage", "values"), [[]]),
+        (("storage", "values"), "many"),
+        (("storage", "values"), [1, [2]]),
+        (("storage",), {"type": "weighted"}),
+        (("metadata",), 3),
+    ],
+)
+def test_damaged_histograms_are_refused(path: tuple[Any, ...], value: Any) -> None:
+    """At once, and without the memory of bins that have no values."""
+    axis = hist.axis.Regular(5, 0.0, 1.0, name="x")
+    tables = json.loads(hists.to_json({"a": hist.Hist(axis, storage=hist.storage.Weight())}))
+    place = tables["a"]
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(DataError, match="not a JSON object of UHI histograms"):
+        hists.from_json(json.dumps(tables))
+
+
+def test_bins_of_a_transformed_axis_need_values() -> None:
+    axis = hist.axis.Regular(5, 1.0, 10.0, name="x", transform=hist.axis.transform.log)
+    text = hists.to_json({"a": hist.Hist(axis)})
+    assert hists.from_json(text)["a"].axes[0] == axis
+    with pytest.raises(DataError, match="UHI histograms"):
+        hists.from_json(text.replace('"bins":5', '"bins":1000000000000'))
+
+
+def test_random_damage_is_read_or_refused() -> None:
+    text = hists.to_json(filled() | {"pull": hists.pull()}).encode()
+    short = text[text.index(b'"pull"') - 1 :]
+    short = b"{" + short.removeprefix(b",")
+    random = np.random.default_rng(6)
+    for number in range(300):
+        damaged = bytearray(short)
+        for place in random.integers(0, len(damaged), 1 + number % 4):
+            damaged[place] = random.integers(32, 127)
+        cut = None if number % 4 else int(random.integers(len(damaged)))
+        with suppress(DataError):  # and no other error
+            hists.from_json(damaged[:cut].decode())
+
+
 def test_projections_have_no_categories_and_keep_the_sum() -> None:
     before = filled()
     after = hists.projections(before)
@@ -75,7 +130,12 @@ def test_projections_refuse_what_root_cannot_hold() -> None:
     with pytest.raises(ShapeError, match="has 4 axes beside its categories"):
         hists.projections({"x": hist.Hist(*axes)})
     with pytest.raises(ShapeError, match="has 0 axes"):
-        hists.projections({"x": hist.Hist(hist.axis.StrCategory(["a"], name="a"))})
+        hists.projections({"x": hist.Hist(storage=hist.storage.Double())})
+
+
+def test_a_cutflow_keeps_its_categories() -> None:
+    cutflow: Any = hist.Hist(hist.axis.StrCategory(["all", "e10"], name="cut"))
+    assert hists.projections({"x": cutflow}) == {"x": cutflow}
 
 
 def test_projections_refuse_two_of_one_name() -> None:

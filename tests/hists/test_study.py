@@ -53,6 +53,8 @@ def test_coverage_refuses_what_does_not_fit() -> None:
         hists.fill_coverage(filled, method="MC", values=[5.0], inside=[True])
     with pytest.raises(DataError, match="column 'mu': 1 of 1"):
         hists.fill_coverage(filled, method="BNN", values=[np.nan], inside=[True])
+    with pytest.raises(DataError, match=r"inside is nan in row 0 .* needed: 0 or 1"):
+        hists.fill_coverage(filled, method="BNN", values=[5.0], inside=[np.nan])
     with pytest.raises(ConfigError, match="unknown variable"):
         hists.coverage("nu", methods=METHODS)
     assert not filled.values(flow=True).any()

@@ -18,7 +18,9 @@ def test_errors_are_those_of_the_estimators() -> None:
     rows, sigma = 4000, 0.2
     values = 1.0 + sigma * np.random.default_rng(1).normal(size=rows)
     drawn = drawn_rows(rows, replicas=200, seed=2)
-    found = described(values, drawn.astype(np.float64), entries=float(rows), minimum=10.0)
+    found = described(
+        values, drawn.astype(np.float64), entries=float(rows), minimum=10.0, factor=20.0
+    )
     errors = dict(zip(QUANTITIES, found[1:-1:2], strict=True))
     expected = {"mean": sigma, "median": 1.2533 * sigma}
     for quantity, error in expected.items():
@@ -47,7 +49,7 @@ def test_cells_keep_mean_and_variance() -> None:
 
 
 def test_too_few_entries_give_nothing() -> None:
-    found = described(np.ones(3), np.ones((4, 3)), entries=3.0, minimum=10.0)
+    found = described(np.ones(3), np.ones((4, 3)), entries=3.0, minimum=10.0, factor=20.0)
     assert np.isnan(found[:-1]).all()
     assert effective_entries(0.0, 0.0) == 0.0
     assert np.isnan(spread(np.ones((2, 2)))).all()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -99,14 +101,68 @@ def test_reweighted_histograms(spectrum: str) -> None:
         assert (np.abs(moved.shift / moved.error).max() > 4) == moves
 
 
-def test_histogram_and_rows_agree() -> None:
-    true, calibrated = lognormal()
-    weight = np.random.default_rng(5).uniform(0.5, 1.5, ROWS)
-    rows = closure(true, calibrated, edges=EDGES, weight=weight)
-    binned = histogram_of(true, calibrated, weight)["A"]
-    # The middle bin: fine bins straddle no edge of its ends by more than half of 12 %.
-    assert binned.median[1] == pytest.approx(rows.median[1], abs=3 * rows.median_error[1])
-    assert binned.entries[1] == pytest.approx(rows.entries[1], rel=0.05)
+def runaways(share: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A skewed response with a bias that falls with the truth, some rows far too large or small."""
+    random = np.random.default_rng(seed)
+    true = 0.4 / (1.0 - random.uniform(0.0, 0.995, ROWS))
+    calibrated = true * np.exp(0.3 * random.gumbel(size=ROWS) - 0.1 / true)
+    far = random.uniform(size=ROWS) < share
+    calibrated[far] *= 10.0 ** random.uniform(2.0, 8.0, far.sum())
+    gone = random.uniform(size=ROWS) < 0.3 * share
+    calibrated[gone] *= 1e-9  # below the axis of the ratio
+    return true, calibrated
+
+
+@pytest.mark.parametrize("share", [0.0, 0.06])
+@pytest.mark.parametrize("binned_in", ["truth", "reco"])
+def test_histogram_equals_rows(share: float, binned_in: Literal["truth", "reco"]) -> None:
+    """With the same bins and rows, what is left is how a bin of 1.5 % is divided."""
+    true, calibrated = runaways(share, seed=11)
+    edges = np.array([0.5, 1.0, 2.0, 5.0, 20.0])
+    rows = closure(true, calibrated, edges=edges, binned_in=binned_in)
+    histogram = closure_histogram(["A"])
+    fill_closure(histogram, method="A", true=true, calibrated=calibrated)
+    binned = closures(histogram, edges=edges, binned_in=binned_in)["A"]
+    # A row counts as the centre of its bin: 1.5 % / sqrt(12) for one, and less for many.
+    assert binned.median == pytest.approx(rows.median, rel=0.003)
+    assert binned.width == pytest.approx(rows.width, rel=0.012)
+    reweighted = {"truth": 0.003, "reco": 0.03}[binned_in]  # of a bin whose edges divide cells
+    assert binned.entries == pytest.approx(rows.entries, rel=reweighted)
+    assert binned.outside == pytest.approx(rows.outside, abs=0.003)
+    if binned_in == "truth":
+        # Of the others, a share of 5e-5 is as far away by itself.
+        error = np.sqrt((1.3 * share + 5e-5) / rows.entries)
+        assert np.all(np.abs(binned.outside - 1.3 * share) <= 5e-5 + 4 * error)
+        assert binned.mode == pytest.approx(rows.mode, rel=0.01)
+
+
+def test_what_has_run_away_is_not_dropped() -> None:
+    """Control: medians of the rows within a factor 20 alone look far better than they are."""
+    true, calibrated = runaways(0.3, seed=12)
+    edges = np.array([1.0, 5.0, 20.0])
+    histogram = closure_histogram(["A"])
+    fill_closure(histogram, method="A", true=true, calibrated=calibrated)
+    found = closures(histogram, edges=edges)["A"]
+    kept = (calibrated / true > 0.05) & (calibrated / true < 20.0)
+    flattered = closure(true[kept], calibrated[kept], edges=edges)
+    everything = closure(true, calibrated, edges=edges)
+    assert found.median == pytest.approx(everything.median, rel=0.005)
+    assert np.all(np.abs(flattered.median / everything.median - 1.0) > 0.05)
+    assert np.all(found.mean > 1e3)
+
+
+def test_shown_edges_are_the_ends_of_the_bins() -> None:
+    """A step of the response at a shown edge: no bin has rows of the other side."""
+    random = np.random.default_rng(13)
+    true = 10.0 ** random.uniform(0.0, 2.0, ROWS)
+    calibrated = true * np.where(true < 10.0, 0.5, 2.0)
+    histogram = closure_histogram(["A"])
+    fill_closure(histogram, method="A", true=true, calibrated=calibrated)
+    edges = np.array([5.0, 10.0, 20.0])
+    found = closures(histogram, edges=edges)["A"]
+    assert found.median == pytest.approx([0.5, 2.0], rel=0.0076)
+    assert found.width == pytest.approx([0.0, 0.0], abs=1e-9)
+    assert found.mean == pytest.approx([0.5, 2.0], rel=0.0076)
 
 
 def test_pairs_know_what_the_calibrations_share() -> None:

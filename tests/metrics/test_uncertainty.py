@@ -21,7 +21,7 @@ def pulls_of(scale: float) -> Hist[Any]:
 
 
 def test_pulls_of_right_uncertainties_are_standard_normal() -> None:
-    found = metrics.pulls(pulls_of(1.0))["total"]
+    found = metrics.pulls(pulls_of(1.0))["pull"]
     assert found.entries == ROWS
     assert abs(found.mean) < 4.0 * found.mean_error
     assert abs(found.width - 1.0) < 4.0 * found.width_error
@@ -32,7 +32,7 @@ def test_pulls_of_right_uncertainties_are_standard_normal() -> None:
 
 
 def test_pulls_on_halved_uncertainties_are_twice_as_wide() -> None:
-    found = metrics.pulls(pulls_of(2.0))["total"]
+    found = metrics.pulls(pulls_of(2.0))["pull"]
     for width, error in (
         (found.width, found.width_error),
         (found.robust_width, found.robust_width_error),
@@ -41,8 +41,8 @@ def test_pulls_on_halved_uncertainties_are_twice_as_wide() -> None:
         assert abs(width - 2.0) < 4.0 * error
 
 
-def test_coverage_is_nominal_for_right_and_short_for_halved_uncertainties() -> None:
-    right, halved = (metrics.coverage(pulls_of(scale))["total"] for scale in (1.0, 2.0))
+def test_fractions_are_nominal_for_right_and_short_for_halved_uncertainties() -> None:
+    right, halved = (metrics.pull_fractions(pulls_of(scale))["pull"] for scale in (1.0, 2.0))
     assert np.all(np.abs(right.fraction - right.levels) < 4.0 * right.fraction_error)
     assert right.fraction_error[0] == pytest.approx(np.sqrt(0.68 * 0.32 / ROWS), rel=0.05)
     # 2 Phi(z / 2) - 1 at the z of 68 and 95 %.
@@ -53,8 +53,29 @@ def test_coverage_is_nominal_for_right_and_short_for_halved_uncertainties() -> N
 def test_pulls_outside_the_range_count_as_not_covered() -> None:
     filled = hists.pull()
     hists.fill_pull(filled, kind="total", pull=[0.05] * 60 + [100.0] * 40)
-    found = metrics.coverage(filled)["total"]
+    found = metrics.pull_fractions(filled)["pull"]
     assert found.fraction == pytest.approx([0.6, 0.6])
+
+
+@pytest.mark.parametrize("scale", [8.0, 15.2, 300.0])
+def test_wide_residuals_have_their_full_width(scale: float) -> None:
+    """Residuals over a small part of the uncertainty; cut at 20 they would look narrow."""
+    residuals = scale * np.random.default_rng(23).standard_t(4, ROWS)
+    filled = hists.pull()
+    hists.fill_pull(filled, kind="statistical", pull=residuals)
+    found = metrics.pulls(filled)["residual over statistical"]
+    # Bins 12 % wide move a value by at most 6 %, and both signs alike.
+    assert found.width == pytest.approx(residuals.std(), rel=0.005)
+    low, high = np.quantile(residuals, (0.158655, 0.841345))
+    assert found.robust_width == pytest.approx(0.5 * (high - low), rel=0.01)
+    cut = residuals[np.abs(residuals) < 20.0]
+    assert cut.std() < 0.9 * residuals.std()
+
+
+def test_only_the_residual_over_the_total_is_called_a_pull() -> None:
+    names = list(hists.pull().axes["kind"])
+    assert [name for name in names if name == "pull"] == names[:1]
+    assert names[1:] == ["residual over systematic", "residual over statistical"]
 
 
 def test_kinds_without_entries_are_nan() -> None:
@@ -62,7 +83,7 @@ def test_kinds_without_entries_are_nan() -> None:
     for pull in metrics.pulls(empty).values():
         assert np.isnan([pull.mean, pull.mean_error, pull.width, pull.robust_width]).all()
         assert np.isnan(pull.density).all()
-    for found in metrics.coverage(empty).values():
+    for found in metrics.pull_fractions(empty).values():
         assert np.isnan(found.fraction).all()
         assert np.isnan(found.fraction_error).all()
     for spectrum in metrics.uncertainty_spectrum(hists.uncertainty()).values():

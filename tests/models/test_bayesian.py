@@ -216,7 +216,7 @@ def test_nested_and_repeated_layers_are_replaced_once() -> None:
     [
         ({"prior_precision": 0.0}, "prior_precision is 0"),
         ({"prior_precision": torch.inf}, "prior_precision is inf"),
-        ({"draws": 0}, "draws 0"),
+        ({"draws": 0}, "draws is 0"),
         ({"seed": -1}, "seed -1"),
     ],
 )

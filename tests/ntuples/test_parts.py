@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import io
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import awkward as ak
 import numpy as np
@@ -107,6 +110,40 @@ def test_parts_with_other_columns_are_refused(tmp_path: Path) -> None:
     save_part(tmp_path, _metadata(0, 0, 2), {"x": np.array([1.0])})
     save_part(tmp_path, _metadata(0, 2, 4), {"y": np.array([1.0])})
     with pytest.raises(RunError, match="columns differ"):
+        merge_parts(tmp_path, tmp_path / "out.root")
+
+
+def test_damaged_bytes_of_a_part_are_refused_or_none_of_the_numbers(tmp_path: Path) -> None:
+    path = save_part(tmp_path, _metadata(0, 0, 2), {"x": np.arange(20.0), "n": np.arange(20)})
+    whole, random = path.read_bytes(), np.random.default_rng(3)
+    for number in range(200):
+        damaged = bytearray(whole)
+        for place in random.integers(0, len(whole), 1 + number % 3):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged[: None if number % 4 else int(random.integers(len(whole)))])
+        with suppress(RunError):  # and no other error
+            merge_parts(tmp_path, tmp_path / "out.root")
+
+
+def test_a_part_is_as_large_as_it_says(tmp_path: Path) -> None:
+    """A header of a terabyte of zeros, and zeros that are compressed."""
+    path = save_part(tmp_path, _metadata(0, 0, 2), {"x": np.arange(100.0)})
+    header = path.read_bytes().replace(b"(100,)", b"(1e0,)")
+    path.write_bytes(header)
+    with pytest.raises(RunError, match="the part cannot be read"):
+        merge_parts(tmp_path, tmp_path / "out.root")
+    for stored in (1 << 37, 99):
+        column = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            column, {"descr": "<f8", "fortran_order": False, "shape": (stored,)}
+        )
+        with ZipFile(path, "w") as archive:
+            archive.writestr("column_x.npy", column.getvalue() + bytes(800))
+        with pytest.raises(RunError, match=f"has 100 numbers and says {stored}"):
+            merge_parts(tmp_path, tmp_path / "out.root")
+    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+        archive.writestr("column_x.npy", bytes(1 << 20))
+    with pytest.raises(RunError, match="is compressed"):
         merge_parts(tmp_path, tmp_path / "out.root")
 
 

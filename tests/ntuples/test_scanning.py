@@ -3,13 +3,14 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+import awkward as ak
 import numpy as np
 import pytest
 import uproot
 
 from hepcalib import ntuples
 from hepcalib.exceptions import NtupleError
-from hepcalib.ntuples import scan, sum_of_weights
+from hepcalib.ntuples import Column, Layout, scan, sum_of_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,6 +108,21 @@ def test_needed_columns_must_be_there(clusters: Path) -> None:
         scan(clusters, "cluster_tree", needs=["energy", "had_weight"])
 
 
+def test_many_missing_branches_are_told_in_a_readable_line(
+    tmp_path: Path, cluster_columns: dict[str, Any]
+) -> None:
+    path = tmp_path / "renamed.root"
+    ntuples.write(path, "ClusterTree", {f"my_{k}": v for k, v in cluster_columns.items()})
+    with pytest.raises(NtupleError) as error:
+        scan(path, "cluster_tree")
+    said = str(error.value)
+    missing = int(said.partition("missing ")[2].split()[0])
+    assert missing > 6
+    assert f" and {missing - 4} others; it has" in said
+    assert said.count("(nearest: 'my_") == 4
+    assert len(said) - len(str(path)) < 500
+
+
 def test_weights_are_summed_in_double_precision(
     tmp_path: Path, cluster_columns: dict[str, Any]
 ) -> None:
@@ -137,6 +153,27 @@ def test_weights_must_be_finite(tmp_path: Path, jet_columns: dict[str, Any], val
         scan(tmp_path / "w.root", "flat_jets")
 
 
+@pytest.mark.parametrize(
+    ("weights", "what"),
+    [
+        (ak.Array([[1.0, 0.9], [1.0], [], [1.0]]), "a list"),
+        (ak.Array([[1.0], [1.0], [1.0], [1.0]]), "a list"),
+        (np.ones((4, 2)), "a list"),
+        (ak.Array(["1", "2", "3", "4"]), "a list"),
+    ],
+)
+def test_a_weight_is_one_number(tmp_path: Path, weights: Any, what: str) -> None:
+    path = tmp_path / "w.root"
+    columns = {"nJet": np.ones(4, np.int32), "Jet_pt": ak.Array([[1.0]] * 4), "genWeight": weights}
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {name: ak.Array(c).type.content for name, c in columns.items()})
+        file["Events"].extend(columns)
+    layout = Layout("w", "Events", "jet", {"weight": Column("genWeight")}, jets="Jet")
+    match = rf"w\.root: branch 'genWeight': the event weight is {what} per entry; needed: one"
+    with pytest.raises(NtupleError, match=match):
+        scan(path, layout)
+
+
 def test_an_empty_tree_is_legitimate(tmp_path: Path, jet_columns: dict[str, Any]) -> None:
     ntuples.write(tmp_path / "e.root", "Events", {n: c[:0] for n, c in jet_columns.items()})
     summary = scan(tmp_path / "e.root", "flat_jets")
@@ -153,8 +190,21 @@ def test_checksum_is_that_of_the_bytes(jets: Path) -> None:
 def test_a_url_is_left_to_the_reader_of_its_protocol(jets: Path) -> None:
     summary = scan(f"file://{jets}", "flat_jets")
     assert (summary.entries, summary.size) == (4, 0)
-    with pytest.raises(NtupleError, match=r"file:///nowhere.root: cannot be opened as a ROOT file"):
-        scan("file:///nowhere.root", "flat_jets")
+    expected = hashlib.sha256(jets.read_bytes()).hexdigest()
+    assert scan(f"file://{jets}", "flat_jets", sha256=expected).sha256 == expected
+    for checksum in (False, True):
+        with pytest.raises(NtupleError, match=r"file:///nowhere.root: cannot be opened: FileNotF"):
+            scan("file:///nowhere.root", "flat_jets", checksum=checksum)
+
+
+@pytest.mark.parametrize("layout", ["flat_jets", "pion_clusters"])
+@pytest.mark.parametrize("protocol", ["nosuch", "davs", "s3"])
+@pytest.mark.parametrize("checksum", [False, True])
+def test_a_protocol_without_a_plugin(layout: str, protocol: str, checksum: bool) -> None:
+    match = rf"^{protocol}://host//a\.root: cannot be opened: .*'{protocol}://' cannot be read here"
+    with pytest.raises(NtupleError, match=match) as caught:
+        scan(f"{protocol}://host//a.root", layout, checksum=checksum)
+    assert "\n" not in str(caught.value)
 
 
 def _declared(data: Path, name: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import uproot
 
-from hepcalib.exceptions import DataError, ShapeError
+from hepcalib.exceptions import DataError, RunError, ShapeError
 from hepcalib.ntuples import write, write_histograms, writing
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def test_a_failed_write_leaves_the_old_file(
 
     monkeypatch.setattr("uproot.writing.writable.WritableTree.extend", fail)
     monkeypatch.setattr(writing, "_BASKET_ENTRIES", 2)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(RunError, match=r"a\.root: cannot be written: no space left"):
         write(path, "T", {"x": np.arange(5)})
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]

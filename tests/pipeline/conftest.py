@@ -8,11 +8,14 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from hepcalib import plots
 from hepcalib.cli import main
 from hepcalib.config import Loaded, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from matplotlib.figure import Figure
 
 CONFIGS = Path(__file__).parents[2] / "analysis_configs"
 DECORRELATORS: dict[str, dict[str, Any]] = {
@@ -114,6 +117,30 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = _hepcalib("run", _reduced("quickstart.yaml", folder), "--out", folder / "out")
     assert result.exit_code == 0, result.output
     return folder
+
+
+@pytest.fixture(scope="module")
+def drawn_once() -> Iterator[None]:
+    """Draw each figure once as it is, in memory, and write empty files instead of a PNG and a PDF.
+
+    The search for a layout and the fonts of a PDF take most of the time of a study; the tests of
+    the figures and the quickstart have them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "save", _draw)
+        yield
+
+
+def _draw(figure: Figure, path: Path) -> tuple[Path, Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.pdf")
+    with plots.style():
+        figure.set_layout_engine("none")
+        figure.draw_without_rendering()
+    figure.clear()
+    for file in written:
+        file.touch()
+    return written
 
 
 @pytest.fixture(scope="session")

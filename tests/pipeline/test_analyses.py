@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hist
@@ -9,11 +10,11 @@ from coffea.processor import ProcessorABC
 
 from hepcalib.exceptions import ConfigError
 from hepcalib.inference import Handle
-from hepcalib.pipeline.analyses import Joined, build, histograms_of, outline, processor_class
+from hepcalib.pipeline.analyses import Joined, build, outline, outputs_of, processor_class
+from hepcalib.run.shipping import packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from hepcalib.config import Loaded
 
@@ -102,7 +103,55 @@ def test_processors_are_found_in_the_present_folder(study: Load) -> None:
 
 def test_shipped_processors_are_found(study: Load) -> None:
     found = processor_class(study("processors:JetTagging"), "study")
-    assert found.__module__ == "processors.jet_tagging"
+    assert found.__module__ == "hepcalib.processors.jet_tagging"
+
+
+@pytest.fixture
+def folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's own folder `processors` in the present folder."""
+    for name in [n for n in sys.modules if n.partition(".")[0] == "processors"]:
+        monkeypatch.delitem(sys.modules, name)
+    (here / "processors").mkdir()
+    for name in ("mine", "columns", "jet_tagging"):
+        code = "from processors.columns import BASE\nclass {0}(BASE): pass\n"
+        code = code.format("JetTagging" if name == "jet_tagging" else name.capitalize())
+        if name == "columns":
+            code = "from coffea.processor import ProcessorABC\n"
+            code += "class BASE(ProcessorABC):\n    def process(self, events): return {}\n"
+            code += "    def postprocess(self, accumulator): return accumulator\n"
+        (here / "processors" / f"{name}.py").write_text(code, encoding="utf-8")
+    return here / "processors"
+
+
+@pytest.mark.parametrize("package", [True, False])
+def test_a_folder_of_the_users_hides_no_shipped_processor(
+    study: Load, folder: Path, package: bool
+) -> None:
+    if package:
+        code = "from processors.mine import Mine as Own\nclass JetTagging(Own): pass\n"
+        (folder / "__init__.py").write_text(code, encoding="utf-8")
+    for name in ("processors", "processors.jet_tagging", "hepcalib.processors"):
+        found = processor_class(study(f"{name}:JetTagging"), "study")
+        assert found.__module__ == "hepcalib.processors.jet_tagging"
+    mine = processor_class(study("processors.mine:Mine"), "study")
+    assert (mine.__module__, mine.__name__) == ("processors.mine", "Mine")
+    assert Path(sys.modules["processors.columns"].__file__ or "").parent == folder
+    if package:
+        assert processor_class(study("processors:Own"), "study") is mine
+    with pytest.raises(ConfigError, match=r"'processors(\.mine)?' has no processor 'Min'"):
+        processor_class(study("processors.mine:Min"), "study")
+    payload = packed(mine())
+    assert b"postprocess" in payload
+    shipped = processor_class(study("processors:PublishedCalibration"), "study")
+    assert len(packed(shipped())) < 200 < len(payload)
+
+
+@pytest.mark.parametrize("code", ["1 / 0", "def", "import nowhere", "raise SystemExit(3)"])
+def test_a_module_that_fails_is_one_line(study: Load, here: Path, code: str) -> None:
+    (here / "own_broken.py").write_text(f"{code}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"analyses\.study\.processor: .*own_broken") as caught:
+        processor_class(study("own_broken:Counts"), "study")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -150,8 +199,8 @@ def test_joined_runs_each_analysis_on_its_datasets() -> None:
     assert joined.postprocess({}) == {}
 
 
-def test_histograms_of_one_analysis() -> None:
+def test_outputs_of_one_analysis() -> None:
     histograms: dict[str, Any] = {"jets/mu": 1, "jets/eta": 2, "jets_two/mu": 3}
-    assert histograms_of(histograms, "jets") == {"eta": 2, "mu": 1}
-    assert list(histograms_of(histograms, "jets")) == ["eta", "mu"]
-    assert histograms_of(histograms, "taus") == {}
+    assert outputs_of(histograms, "jets") == {"eta": 2, "mu": 1}
+    assert list(outputs_of(histograms, "jets")) == ["eta", "mu"]
+    assert outputs_of(histograms, "taus") == {}

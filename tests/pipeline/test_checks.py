@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 DOCUMENT: dict[str, Any] = {
     "version": 1,
     "name": "jets",
-    "samples": {"made": {"kind": "jets", "process": "qcd", "events": 50_000, "seed": 1}},
-    "datasets": {"train": {"sample": "made"}, "test": {"files": ["a.root"], "layout": "flat_jets"}},
+    "samples": {
+        "made": {"kind": "jets", "process": "qcd", "events": 50_000, "seed": 1},
+        "signal": {"kind": "jets", "process": "wprime", "events": 50_000, "seed": 1},
+    },
+    "datasets": {
+        "train": {"sample": "made"},
+        "signal": {"sample": "signal"},
+        "test": {"files": ["a.root"], "layout": "flat_jets"},
+    },
     "models": {
         "response": {
             "kind": "response",
@@ -35,7 +42,7 @@ DOCUMENT: dict[str, Any] = {
         "tagger": {
             "kind": "tagger",
             "object": "jet",
-            "datasets": ["train"],
+            "datasets": ["train", "signal"],
             "inputs": {"features": ["jet.eta"]},
             "network": {"name": "MLP", "hidden": [4], "head": {"name": "BernoulliHead"}},
             "penalty": {"name": "distance_correlation", "nuisance": "mass", "strength": 1.0},
@@ -112,7 +119,7 @@ def written(folder: Path, *changes: tuple[str, Any]) -> Path:
         (
             "analyses.study.options.weights",
             "nnone",
-            "analyses.study.options: weights: unknown value 'nnone'. Known: event, none. Did you ",
+            "Literal['event', 'none'] is needed: unknown value. Known: event, none. Did you mean",
         ),
         ("analyses.tagging.options.pt_range", [700, 200], "pt_range is [700, 200]; needed: a low"),
         ("analyses.tagging.options.mass", "softdrop", "mass: unknown value 'softdrop'. Known: ma"),
@@ -246,7 +253,7 @@ def test_the_document_itself_is_fine(tmp_path: Path, hepcalib: Command, jet_file
     files = [str(jet_file(tmp_path / "a.root"))]
     result = hepcalib("run", written(tmp_path, ("datasets.test.files", files)), "--dry-run")
     assert result.exit_code == 0, result.output
-    assert result.stdout.count("to do") == 3
+    assert result.stdout.count("to do") == 4
     assert "32 entries in 1 files" in result.stdout
 
 

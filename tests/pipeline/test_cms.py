@@ -27,7 +27,13 @@ WEIGHT = float(np.float32(350.17))  # of every event
 
 
 @pytest.fixture(scope="module")
-def out(quickstart: Path, cms_file: Path, hepcalib: Command, reduced: Callable[..., Path]) -> Path:
+def out(
+    quickstart: Path,
+    cms_file: Path,
+    hepcalib: Command,
+    reduced: Callable[..., Path],
+    drawn_once: None,  # noqa: ARG001
+) -> Path:
     """The output for the CMS file; the configuration lies beside that of the models."""
     made = sorted((quickstart / "workspace").rglob("*"))
     config = reduced("cms_nanoaod.yaml", quickstart)

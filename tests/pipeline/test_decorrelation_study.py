@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 
 from hepcalib.config import load
@@ -52,6 +53,7 @@ def test_all_of_it_can_be_meant(tmp_path: Path, reduced: Callable[..., Path]) ->
         assert config.scans[seeds].key == ("training.seed",)
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_study_runs(
     tmp_path: Path, hepcalib: Callable[..., Result], reduced: Callable[..., Path]
 ) -> None:

@@ -26,7 +26,12 @@ OWN = {"pt": "true_pt", "mass": "true_mass", "energy": "true_jet_energy"}
 
 
 @pytest.fixture(scope="module")
-def out(quickstart: Path, hepcalib: Command, reduced: Callable[..., Path]) -> Path:
+def out(
+    quickstart: Path,
+    hepcalib: Command,
+    reduced: Callable[..., Path],
+    drawn_once: None,  # noqa: ARG001
+) -> Path:
     """The output; the configuration lies beside that of the model of the transverse momentum."""
     folder = quickstart / "jets"
     result = hepcalib("run", reduced("jets.yaml", quickstart), "--out", folder)

@@ -19,7 +19,7 @@ from hepcalib.pipeline.residuals import (
     residual_provenance,
 )
 from hepcalib.pipeline.stages import show_plan
-from processors import JetCalibration
+from hepcalib.processors import JetCalibration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +147,16 @@ def test_correctionlib_gives_what_the_inversion_gives(
     assert np.ptp(expected) > 0.05
     assert provenance["objects"] == 4000
     assert provenance["residual"]["location"] == "median"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff", b"[1]", b"{}", b'{"description": "[1]"}', b'{"description": "{"}']
+)
+def test_a_file_without_provenance_is_refused(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "residual.json"
+    file.write_bytes(content)
+    with pytest.raises(RunError, match=r"residual\.json: .*needed: a residual correction"):
+        residual_provenance(file)
 
 
 def test_unmatched_and_not_positive_jets_are_left_out(

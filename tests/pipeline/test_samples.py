@@ -80,3 +80,16 @@ def test_the_note_declares_the_file(config: Config) -> None:
     assert declared(path) == expected
     note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert (note["sample"], note["digest"]) == ("clusters", sample_digest(CLUSTERS))
+
+
+@pytest.mark.parametrize(
+    "note", [b"", b"\xff", b"[1]", b'{"sample": 1}', b"[" * 1000, b'{"sum_of_weights": NaN}']
+)
+def test_a_sample_whose_note_is_damaged_is_not_there(config: Config, note: bytes) -> None:
+    path = ensure_sample(config, "clusters")
+    assert declared(path) != ({}, {}, {})
+    path.with_suffix(".json").write_bytes(note)
+    assert declared(path) == ({}, {}, {})
+    path.with_suffix(".json").unlink()
+    path.with_suffix(".json").symlink_to("/dev/zero")
+    assert declared(path) == ({}, {}, {})

@@ -18,7 +18,7 @@ EXPECTED = {
     "uncertain_taggers": {"uncertain_reliability", "uncertain_hardest_logit_mean"},
 }
 
-pytestmark = pytest.mark.xdist_group("tagging_studies")  # the second one finds the samples
+pytestmark = pytest.mark.usefixtures("drawn_once")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import uproot
 
 from hepcalib import bundles, inference, ntuples, run
-from processors import ClusterCalibration
+from hepcalib.processors import ClusterCalibration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     Write = Callable[..., Path]
 
 SCALES = ("EM", "LCW", "Calibrated", "Best possible")
-IDENTITY = ("run", "event", "index", "in_range")
+IDENTITY = ("run", "event", "index", "weight", "energy", "true_energy", "in_range")
 CALIBRATED = (
     "energy_calibrated",
     "response",
-    *(f"energy_sigma_{k}" for k in ("stat", "syst", "tot")),
+    *(f"{what}_sigma_{k}" for what in ("energy", "target") for k in ("stat", "syst", "tot")),
+    "target_mean",
+    "interval_low",
+    "interval_high",
 )
 
 
@@ -98,6 +101,8 @@ def test_columns_are_the_prediction(
     relative = columns["energy_sigma_tot"] / columns["energy_calibrated"]
     np.testing.assert_allclose(relative, answer.sigma_tot / answer.response, rtol=1e-5)
     assert np.array_equal(columns["in_range"], np.asarray(answer.in_range))
+    for name in ("response", "interval_low", "interval_high", "target_mean", "target_sigma_tot"):
+        np.testing.assert_allclose(columns[name], answer[name], rtol=1e-5)
 
 
 @pytest.mark.parametrize("target", ["log10_response", "log10_truth"])

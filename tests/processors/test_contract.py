@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from coffea.processor import IterativeExecutor, Runner
 
-import processors
-from hepcalib import ntuples, run
+from hepcalib import ntuples, processors, run
 from hepcalib.exceptions import ConfigError
 from hepcalib.study import Studied, Study
 

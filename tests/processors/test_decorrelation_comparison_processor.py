@@ -11,7 +11,7 @@ from hepcalib.decorrelation import DesignedDecorrelation
 from hepcalib.exceptions import ConfigError
 from hepcalib.inference import DecorrelatedTagger, Handle
 from hepcalib.inference.tagging import decorrelator_text
-from processors import DecorrelationComparison, JetTagging, TaggerComparison
+from hepcalib.processors import DecorrelationComparison, JetTagging, TaggerComparison
 
 if TYPE_CHECKING:
     from collections.abc import Callable

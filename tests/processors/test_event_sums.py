@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hepcalib import ntuples, run
-from processors import ClusterStudy
-from processors.event_sums import VARIABLES, finish_event_sums
+from hepcalib.processors import ClusterStudy
+from hepcalib.processors.event_sums import VARIABLES, finish_event_sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,13 +6,13 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from hepcalib import bundles, hists, ntuples, run
+from hepcalib import bundles, hists, inference, metrics, ntuples, run
 from hepcalib.calibration.numerical_inversion import NumericalInversion
 from hepcalib.exceptions import ConfigError, DataError
 from hepcalib.export import inversion_json, write_corrections
-from processors import JetCalibration
-from processors.jet_calibration import OUTCOMES, SHOWN
-from processors.residuals import corrected
+from hepcalib.processors import JetCalibration
+from hepcalib.processors.jet_calibration import OUTCOMES, SHOWN
+from hepcalib.processors.residuals import corrected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,27 @@ def test_only_matched_jets_are_counted(
     output = calibrate(path, weights="none")
     assert total(output["response_true_pt"], "Raw") == 3.0
     assert output["pull"].view(flow=True)["value"].sum(axis=1).tolist() == [3.0] * 3
+
+
+def test_coverage_is_that_of_the_interval_that_is_handed_out(
+    calibrate: Callable[..., dict[str, Any]], jet_file: Write, tmp_path: Path
+) -> None:
+    path = jet_file(tmp_path / "jets.root", counts=[4] * 50, sizes=None)
+    output = calibrate(path, weights="none")
+    jets = ak.flatten(ntuples.read(path, "flat_jets"))
+    answer = inference.predict(tmp_path / "bundle", jets)
+    known = np.asarray(jets.matched)
+    response = np.asarray(jets.pt_raw / jets.gen_pt)[known]
+    low, high = (np.asarray(answer[f"interval_{end}"])[known] for end in ("low", "high"))
+    expected = np.mean((response >= low) & (response <= high))
+    found = metrics.coverage_profile(output["coverage_mu"])["Calibrated"]
+    assert 0.0 < expected < 1.0
+    assert found.overall == pytest.approx(expected, abs=1e-12)
+    assert (
+        JetCalibration.study(output)
+        .summary["coverage of the 68.3 % interval"]
+        .startswith(f"{100 * expected:.1f} +- ")
+    )
 
 
 def test_weights_of_events_or_none(

@@ -9,7 +9,7 @@ import uproot
 
 from hepcalib import inference, ntuples, run
 from hepcalib.exceptions import ConfigError
-from processors import JetTagging
+from hepcalib.processors import JetTagging
 
 if TYPE_CHECKING:
     from collections.abc import Callable

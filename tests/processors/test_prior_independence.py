@@ -8,7 +8,7 @@ import pytest
 from hepcalib import inference, ntuples, run
 from hepcalib.exceptions import ConfigError
 from hepcalib.hists.closure import closure, fill_closure, fill_sampled_spectrum, sampled_spectra
-from processors.prior_independence import PriorIndependence
+from hepcalib.processors.prior_independence import PriorIndependence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +90,16 @@ def test_study_states_the_shift_of_each_method() -> None:
     assert f"{key}, BNN" not in study.summary
     assert "largest non-closure of the median in truth bins, BNN" in study.summary
     assert not any("_shifted" in name for name in study.summary)
+
+
+def test_study_says_what_runs_away() -> None:
+    histograms = filled({"GNI": 0.0, "Flow": 0.0})
+    true = np.full(ROWS // 50, 10.0)
+    fill_closure(histograms["closure"], method="Flow", true=true, calibrated=1e5 * true)
+    summary = PriorIndependence.study(histograms).summary
+    key = "calibrated beyond a factor 20 of the truth"
+    assert summary[f"{key}, Flow"] == f"{100.0 / 51.0:.2f} %"
+    assert f"{key}, GNI" not in summary
 
 
 def test_study_separates_truth_and_reco_bins() -> None:

@@ -14,8 +14,13 @@ from hepcalib.decorrelation import DesignedDecorrelation
 from hepcalib.inference import DecorrelatedTagger
 from hepcalib.inference.tagging import decorrelator_text
 from hepcalib.pipeline.analyses import Joined
+from hepcalib.processors import (
+    ClusterCalibration,
+    DecorrelationComparison,
+    JetTagging,
+    TaggerComparison,
+)
 from hepcalib.run import surveying
-from processors import ClusterCalibration, DecorrelationComparison, JetTagging, TaggerComparison
 
 if TYPE_CHECKING:
     from collections.abc import Callable

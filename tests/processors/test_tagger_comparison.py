@@ -8,7 +8,7 @@ import pytest
 
 from hepcalib import hists, inference, metrics, ntuples, run
 from hepcalib.exceptions import ConfigError
-from processors import TaggerComparison
+from hepcalib.processors import TaggerComparison
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ import pytest
 
 from hepcalib import inference, interpretation, ntuples, run
 from hepcalib.exceptions import ConfigError
-from processors import UncertainTagging
+from hepcalib.processors import UncertainTagging
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,8 +3,12 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+import awkward as ak
+import numpy as np
 import pytest
+import uproot
 
+from hepcalib import ntuples, samples
 from hepcalib.exceptions import ConfigError, NtupleError
 from hepcalib.ntuples import scan
 from hepcalib.run import Dataset, scan_dataset
@@ -42,6 +46,69 @@ def test_no_events_are_counted_twice(small_jets: Path, tmp_path: Path, how: str)
         scan_dataset("d", [small_jets, other], LAYOUT)
 
 
+def with_uuid_of(path: Path, other: Path) -> Path:
+    """Give a file the UUID of another one."""
+    uuids = [uproot.open(file).file.uuid.bytes for file in (path, other)]
+    path.write_bytes(path.read_bytes().replace(*uuids))
+    return path
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+@pytest.mark.parametrize("events", [40, 10, 0])
+def test_different_files_may_share_a_uuid(tmp_path: Path, checksum: bool, events: int) -> None:
+    files = [tmp_path / f"{name}.root" for name in "abc"]
+    for seed, file in enumerate(files):
+        columns = samples.topoclusters.simulate(40, seed=seed)
+        columns = {name: values[: events if seed else 40] for name, values in columns.items()}
+        ntuples.write(file, "ClusterTree", columns)
+    for file in files[1:]:
+        with_uuid_of(file, files[0])
+    found = scan_dataset("d", files, "cluster_tree", checksum=checksum)
+    assert [file.entries for file in found.files] == [40, events, events]
+    assert len({file.uuid for file in found.files}) == 1
+    with pytest.raises(NtupleError, match=r"b\.root has the uuid of .*a\.root"):
+        Dataset("d", found.files[:2], "cluster_tree")
+
+
+@pytest.mark.parametrize("how", ["link", "longer", "damaged", "among others"])
+@pytest.mark.parametrize("checksum", [True, False])
+def test_the_same_events_are_found_in_files_that_differ(
+    tmp_path: Path, how: str, checksum: bool
+) -> None:
+    one, two, columns = tmp_path / "a.root", tmp_path / "b.root", {}
+    columns = dict(samples.topoclusters.simulate(60, seed=1))
+    ntuples.write(one, "ClusterTree", columns)
+    if how == "link":
+        two.symlink_to(one)
+    elif how == "longer":
+        ntuples.write(two, "ClusterTree", {n: v[:25] for n, v in columns.items()})
+        with_uuid_of(two, one)
+    elif how == "damaged":
+        columns["clusterE"] = np.where(np.arange(60) == 3, 7.0, columns["clusterE"])
+        ntuples.write(two, "ClusterTree", columns)
+        with_uuid_of(two, one)
+    else:
+        shutil.copy(one, two)
+    third = tmp_path / "c.root"
+    ntuples.write(third, "ClusterTree", samples.topoclusters.simulate(60, seed=2))
+    others = [with_uuid_of(third, one)] if how == "among others" else []
+    with pytest.raises(NtupleError, match=r"the same events would be counted twice"):
+        scan_dataset("d", [one, *others, two], "cluster_tree", checksum=checksum)
+
+
+def test_a_list_of_weights_is_a_bad_file(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.root", tmp_path / "lists.root"
+    columns = dict(samples.topoclusters.simulate(4, seed=1))
+    ntuples.write(good, "ClusterTree", columns)
+    columns["weight"] = ak.Array([[1.0, 0.9], [1.0], [], [1.0]])
+    ntuples.write(bad, "ClusterTree", columns)
+    found = scan_dataset("d", [good, bad], "cluster_tree", events={"lists.root": 4})
+    assert [file.path for file in found.files] == [str(good)]
+    (problem,) = found.unreadable
+    assert problem.reason.startswith(f"{bad}: branch 'weight': the event weight is a list")
+    assert problem.events == 4
+
+
 def test_an_equal_checksum_is_a_copy_even_with_another_uuid(small_jets: Path) -> None:
     one = scan(small_jets, LAYOUT, checksum=True)
     other = one._replace(path="other.root", uuid="other")
@@ -56,7 +123,8 @@ def test_a_file_must_be_what_is_declared(small_jets: Path) -> None:
         "events": {str(small_jets): 30},
         "sum_of_weights": {"small.root": good.sum_of_weights * (1 + 1e-9)},
     }
-    assert scan_dataset("d", [small_jets], LAYOUT, **declared).files == (good,)  # type: ignore[arg-type]  # keywords of several types
+    checked = (good._replace(checked=True),)
+    assert scan_dataset("d", [small_jets], LAYOUT, **declared).files == checked  # type: ignore[arg-type]  # keywords of several types
     for key, value, reason in (
         ("sha256", "0" * 64, "expected 0000"),
         ("events", 31, "has 30 entries, declared are 31"),

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from hepcalib import ntuples
+from hepcalib import ntuples, processes
+from hepcalib.processes import Broken
 from hepcalib.run import Chunk, pool, process, scan_dataset
 from hepcalib.run.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from coffea.processor import ProcessorABC
@@ -21,7 +23,7 @@ def test_a_chunk_that_kills_its_worker_costs_no_other(
     small_jets: Path, killing: Callable[..., ProcessorABC], counting: ProcessorABC
 ) -> None:
     dataset = scan_dataset("small", [small_jets], LAYOUT)
-    result = process(killing(6), [dataset], chunk_size=6, executor="futures", workers=1)
+    result = process(killing(6), [dataset], chunk_size=6, executor="futures", workers=1, retries=0)
     account = result.ledger.datasets["small"]
     assert tuple(account.events) == (30, 24, 0, 6)
     assert tuple(account.chunks) == (5, 4, 0, 1)
@@ -62,8 +64,8 @@ def test_a_worker_that_grows_stays(
     limit: str,
 ) -> None:
     """With the limit that loky has, the control, the next chunk has a worker of its own."""
-    assert pool.NO_LIMIT == {"LOKY_MAX_MEMORY_LEAK_SIZE": "1e18"}
-    monkeypatch.setitem(pool.NO_LIMIT, "LOKY_MAX_MEMORY_LEAK_SIZE", limit)
+    assert processes.NO_LIMIT == {"LOKY_MAX_MEMORY_LEAK_SIZE": "1e18"}
+    monkeypatch.setitem(processes.NO_LIMIT, "LOKY_MAX_MEMORY_LEAK_SIZE", limit)
     dataset = scan_dataset("small", [small_jets], LAYOUT)
     result = process(growing(), [dataset], chunk_size=10, executor="futures", workers=1)
     assert result.ledger.ok
@@ -82,48 +84,66 @@ def test_a_chunk_that_kills_its_dask_workers_costs_no_other(
     assert result.ledger.balanced
 
 
-def _simulated_round(
-    deadly: set[int],
-) -> Callable[[Work, Sequence[Chunk], Callable[[], None], int], dict[str, Any]]:
-    """A pool in which the chunks that start at some entries kill the workers, all in one go."""
+class _Fake:
+    """Stands for one worker process; a chunk kills it as often as `deadly` says."""
 
-    def one_round(
-        work: Work, chunks: Sequence[Chunk], tick: Callable[[], None], workers: int
-    ) -> dict[str, Any]:
-        assert work.retries == 2
-        report: dict[str, Any] = {}
-        for i, chunk in enumerate(chunks):
-            if chunk.start in deadly:
-                started = max(0, i - workers + 1)
-                broken = {c.key: ["killed"] for c in chunks[started:]}
-                done = {c.key: {"reports": 1} for c in chunks[:started]}
-                return {"done": done, "broken": broken}
-            tick()
-            report.setdefault("done", {})[chunk.key] = {"reports": 1}
-        return report
+    deadly: ClassVar[dict[int, int]] = {}
+    started: ClassVar[list[int]] = []
 
-    return one_round
+    def __init__(self, workers: int, *, environment: Mapping[str, str]) -> None:
+        assert workers == 1
+        assert environment["OMP_NUM_THREADS"] == "1"
+
+    def submit(self, _: Work, chunk: Chunk) -> Future[dict[str, Any]]:
+        future: Future[dict[str, Any]] = Future()
+        self.started.append(chunk.start)
+        if self.started.count(chunk.start) <= self.deadly.get(chunk.start, 0):
+            future.set_exception(Broken("gone"))
+        else:
+            future.set_result({"done": {chunk.key: {"reports": 1}}})
+        return future
+
+    def shutdown(self, *, wait: bool, kill_workers: bool) -> None:
+        assert wait
+        assert not kill_workers
 
 
-@pytest.mark.parametrize(
-    ("deadly", "workers", "failed"),
-    [(set(), 2, set()), ({4}, 3, {4}), ({0, 1, 9}, 2, {0, 1, 9}), ({5, 6, 7, 8}, 4, {5, 6, 7, 8})],
-)
-def test_each_chunk_is_done_once_or_failed(
-    monkeypatch: pytest.MonkeyPatch, deadly: set[int], workers: int, failed: set[int]
+def _faked(
+    monkeypatch: pytest.MonkeyPatch, deadly: dict[int, int], *, chunks: int, retries: int
+) -> tuple[list[Chunk], dict[str, Any], int]:
+    monkeypatch.setattr(pool, "Workers", _Fake)
+    monkeypatch.setattr(_Fake, "deadly", deadly)
+    monkeypatch.setattr(_Fake, "started", [])
+    made = [Chunk("d", "a.root", "T", LAYOUT, 0, "u", i, i + 1, {}) for i in range(chunks)]
+    ticks: list[int] = []
+    work = Work(b"", retries=retries)
+    report = pool.futures(work, made, lambda: ticks.append(1), workers=3)
+    return made, report, len(ticks)
+
+
+@pytest.mark.parametrize("retries", [0, 1, 2, 3])
+def test_a_chunk_has_as_many_attempts_as_retries_allow(
+    monkeypatch: pytest.MonkeyPatch, retries: int
 ) -> None:
-    monkeypatch.setattr(pool, "_round", _simulated_round(deadly))
-    chunks = [Chunk("d", "a.root", "T", LAYOUT, 0, "u", i, i + 1, {}) for i in range(10)]
-    report = pool.futures(Work(b""), chunks, lambda: None, workers=workers)
+    deadly = {2: retries, 5: retries + 1, 7: 1, 8: 100}
+    chunks, report, ticks = _faked(monkeypatch, deadly, chunks=10, retries=retries)
+    failed = {5, 8} if retries else {5, 7, 8}
     assert set(report["done"]) == {c.key for c in chunks if c.start not in failed}
-    assert set(report.get("failed", {})) == {c.key for c in chunks if c.start in failed}
     assert all(done["reports"] == 1 for done in report["done"].values())
+    assert set(report["failed"]) == {c.key for c in chunks if c.start in failed}
+    times = f" {retries + 1} times" if retries else ""
+    assert report["failed"][chunks[5].key][0].reason == (
+        f"a.root: killed its worker process{times}: BrokenProcessPool: gone"
+    )
+    assert _Fake.started.count(8) == retries + 1
+    assert _Fake.started.count(0) == 1
+    assert ticks == 10
 
 
 def test_no_endless_series_of_dying_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "_round", _simulated_round(set(range(100))))
-    chunks = [Chunk("d", "a.root", "T", LAYOUT, 0, "u", i, i + 1, {}) for i in range(100)]
-    report = pool.futures(Work(b""), chunks, lambda: None, workers=2)
-    assert "done" not in report or not report["done"]
-    assert len(report["failed"]) == 100
-    assert "not tried: 6 other chunks killed" in report["failed"][chunks[-1].key][0].reason
+    deadly = dict.fromkeys(range(100), 1000)
+    chunks, report, ticks = _faked(monkeypatch, deadly, chunks=100, retries=2)
+    assert "done" not in report
+    assert len(report["failed"]) == ticks == 100
+    assert len(_Fake.started) < 40
+    assert "not tried: 5 other chunks killed" in report["failed"][chunks[-1].key][0].reason

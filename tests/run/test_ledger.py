@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from hepcalib.run import Account, Counts, Ledger, Problem
+from hepcalib.run import Account, CheckedFile, Counts, Ledger, Problem
 
 GOOD = Account(Counts(10, 10, 0, 0), Counts(2, 2, 0, 0), Counts(5.0, 5.0, 0.0, 0.0), ())
 PROBLEM = Problem("a.root", "a.root: truncated", "failed", 4, 2.0, (0, 4))
@@ -69,7 +69,11 @@ def test_skipped_events_are_ok() -> None:
 
 
 def test_the_format_on_disk() -> None:
-    account = replace(GOOD, problems=(PROBLEM, PROBLEM._replace(entries=None, events=None)))
+    account = replace(
+        GOOD,
+        problems=(PROBLEM, PROBLEM._replace(entries=None, events=None)),
+        files=(CheckedFile("a.root", "12ab", True), CheckedFile("b.root", None, False)),
+    )
     written = json.loads(json.dumps(Ledger({"d": account}).to_json(), allow_nan=False))
     assert written == {
         "balanced": False,
@@ -83,6 +87,10 @@ def test_the_format_on_disk() -> None:
                     "skipped": 0.0,
                     "failed": 0.0,
                 },
+                "files": [
+                    {"file": "a.root", "sha256": "12ab", "checked": True},
+                    {"file": "b.root", "sha256": None, "checked": False},
+                ],
                 "problems": [
                     {
                         "file": "a.root",

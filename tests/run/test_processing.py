@@ -218,6 +218,8 @@ def test_this_process_is_left_as_it_is(
         {"executor": "iterativ"},
         {"workers": 0, "executor": "futures"},
         {"retries": -1},
+        {"executor": "futures", "address": "tcp://127.0.0.1:9"},
+        {"address": "tcp://127.0.0.1:9"},
         {"chunk_size": 0},
     ],
 )

@@ -6,8 +6,11 @@ import errno
 import hashlib
 import io
 import math
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,9 +34,10 @@ from hepcalib.ragged import Ragged
 from hepcalib.training import Checkpoint, Examples, History, PenaltyOptions, TrainingOptions, train
 from hepcalib.training.checkpoint import DIGEST
 from hepcalib.training.state import State
+from hepcalib.training.stored import packed, unpacked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from torch import Tensor
@@ -44,7 +48,6 @@ EPOCHS, ROWS, BATCH = 4, 60, 20
 STEPS = EPOCHS * ROWS // BATCH
 PARTS = {
     "model", "head", "penalty", "descent", "history", "best", "step", "means", "order", "random",
-    "random_cuda",
 }  # fmt: skip
 BASE: dict[str, Any] = {
     "epochs": EPOCHS,
@@ -151,15 +154,17 @@ def interrupted(case: Case, path: Path, *, after: int) -> dict[str, Any]:
     path.unlink(missing_ok=True)
     with pytest.raises(InterruptedHereError):
         fitted(case, Interrupting(path, after=after))
-    found: dict[str, Any] = torch.load(io.BytesIO(path.read_bytes()[DIGEST:]), weights_only=True)
-    return found
+    of, state = unpacked(path.read_bytes()[DIGEST:])
+    return {"of": of, "state": state}
 
 
 def store(content: Any, path: Path) -> None:
     """Write a file that is whole, whatever it holds."""
-    stored = io.BytesIO()
-    torch.save(content, stored)
-    path.write_bytes(hashlib.sha256(stored.getbuffer()).digest() + stored.getvalue())
+    signed(packed(content["state"], of=content["of"]), path)
+
+
+def signed(stored: bytes, path: Path) -> None:
+    path.write_bytes(hashlib.sha256(stored).digest() + stored)
 
 
 def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
@@ -361,20 +366,91 @@ def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         fitted(CASES["plain"], Checkpoint(path))
 
 
-@pytest.mark.parametrize("seen", [None, "a state"])
+@pytest.mark.parametrize("seen", [None, torch.arange(16, dtype=torch.uint8)])
 def test_the_generator_of_a_gpu_goes_on_if_there_was_one(
-    seen: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seen: Tensor | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case, path = CASES["dropout"], tmp_path / "training.pt"
     content = interrupted(case, path, after=5)
-    assert content["state"]["random_cuda"] is None
-    content["state"]["random_cuda"] = seen
+    assert set(content["state"]["random"]) == {"cpu"}
+    content["state"]["random"] |= {} if seen is None else {"cuda": seen}
     store(content, path)
-    restored: list[str] = []
+    restored: list[Tensor] = []
     monkeypatch.setattr(State, "_on_cuda", property(lambda _: True))
     monkeypatch.setattr(torch.cuda, "set_rng_state", restored.append)
     fitted(case, Checkpoint(path))
-    assert restored == ([] if seen is None else [seen])
+    assert [state.tolist() for state in restored] == ([] if seen is None else [seen.tolist()])
+
+
+def test_any_bytes_of_a_hostile_writer_are_refused(tmp_path: Path) -> None:
+    """With the digest that belongs to them; a seeded loop of changes to the state and its notes."""
+    case, path = CASES["adversary"], tmp_path / "training.pt"
+    content = interrupted(case, path, after=5)
+    whole, random = path.read_bytes()[DIGEST:], np.random.default_rng(8)
+    for changed in hostile(content):
+        store(changed, path)
+        with pytest.raises(TrainingError, match=r"training\.pt is no state of a training"):
+            fitted(case, Checkpoint(path))
+    size = DIGEST + int.from_bytes(whole[:8], "little")
+    for number in range(60):
+        damaged = bytearray(whole)
+        for place in random.integers(0, size, 1 + number % 3):
+            damaged[place] = random.integers(256)
+        signed(bytes(damaged[: None if number % 4 else int(random.integers(len(whole)))]), path)
+        with suppress(TrainingError):  # and no other error
+            fitted(case, Checkpoint(path))
+
+
+def hostile(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    changes: list[tuple[str, str, Any]] = [
+        ("step", "taken", STEPS),
+        ("step", "taken", -1),
+        ("step", "taken", True),
+        ("head", "steps", "many"),
+        ("history", "epochs", 5),
+        ("history", "epochs", [[1.0] * 8] * 9),
+        ("history", "epochs", [["a"] * 8]),
+        ("history", "epochs", [[2, *[0.0] * 7]]),
+        ("means", "nll", None),
+        ("order", "generator", torch.zeros(3, dtype=torch.uint8)),
+        ("random", "cpu", torch.zeros(5056, dtype=torch.uint8)),
+        ("descent", "taken", 10**9),
+        ("descent", "0.exp_avg", torch.zeros(1)),
+        ("descent", "9999.exp_avg", torch.zeros(1)),
+        ("model", "more", torch.zeros(1)),
+        ("best", "more", torch.zeros(1)),
+        ("penalty", "more", torch.zeros(1)),
+    ]
+    for part, name, value in changes:
+        state = {**content["state"], part: {**content["state"][part], name: value}}
+        yield {**content, "state": state}
+    for part in PARTS:
+        yield {**content, "state": {**content["state"], part: {}}}
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("/dev/zero"), os.mkfifo])
+def test_what_is_no_regular_file_is_refused(make: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    make(path)
+    with pytest.raises(TrainingError, match=r"training\.pt: .* cannot be read: it is a device"):
+        fitted(CASES["plain"], Checkpoint(path))
+
+
+def test_a_file_that_is_too_large_for_the_training_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # a hole
+    with pytest.raises(TrainingError, match=r"training\.pt: .* is larger than"):
+        fitted(CASES["plain"], Checkpoint(path))
+
+
+def test_a_pickle_is_refused_and_never_run(tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    stored = io.BytesIO()
+    torch.save({"of": [], "state": {}}, stored)
+    signed(stored.getvalue(), path)
+    with pytest.raises(TrainingError, match="is no state of a training"):
+        fitted(CASES["plain"], Checkpoint(path))
 
 
 @pytest.mark.parametrize("damage", [b"", b"no state", "cut", "flipped"])

@@ -78,7 +78,7 @@ def test_uncertainty_spectrum_shows_the_transition_slice(
 
 
 def test_cluster_pulls(quickstart: Any, record_property: Record) -> None:
-    total = quickstart.metrics["clusters"]["pulls"]["total"]
+    total = quickstart.metrics["clusters"]["pulls"]["pull"]
     record_property("width of the total pulls", round(total["width"], 3))
     assert abs(total["width"] - 1.0) < 0.05
     # The statistical uncertainty is a small part of the total one, here a ninth.

@@ -113,8 +113,8 @@ def test_closure_in_calibrated_energy(study: Any, record_property: Record) -> No
 @pytest.mark.parametrize("method", METHODS)
 def test_pulls(study: Any, record_property: Record, method: str) -> None:
     pulls = study["pulls"][method]
-    record_property("width of the total pulls", round(pulls["total"]["width"], 3))
-    assert abs(pulls["total"]["width"] - 1.0) < 0.05
+    record_property("width of the total pulls", round(pulls["pull"]["width"], 3))
+    assert abs(pulls["pull"]["width"] - 1.0) < 0.05
     assert pulls["statistical"]["width"] > 2.0
 
 

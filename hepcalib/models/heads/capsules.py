@@ -18,6 +18,7 @@ __all__ = ["CapsuleHead", "CapsuleLoss", "Capsules", "margin_loss", "routed", "s
 CapsuleLoss = Literal["likelihood", "margin"]
 
 CLASSES = 2  # background and signal
+MOST_ROUTING = 100
 LARGE, SMALL, ABSENT = 0.9, 0.1, 0.5
 
 
@@ -56,10 +57,12 @@ class CapsuleHead(BernoulliHead):
         loss: CapsuleLoss = "margin",
     ) -> None:
         super().__init__()
-        if min(capsules, dimension, routing) < 1 or loss not in get_args(CapsuleLoss):
+        least = min(capsules, dimension, routing)
+        if least < 1 or routing > MOST_ROUTING or loss not in get_args(CapsuleLoss):
             msg = (
                 f"CapsuleHead: capsules is {capsules}, dimension {dimension}, routing {routing}, "
-                f"loss '{loss}'; needed: >= 1 each, one of {', '.join(get_args(CapsuleLoss))}"
+                f"loss '{loss}'; needed: >= 1 each, routing <= {MOST_ROUTING}, one of "
+                f"{', '.join(get_args(CapsuleLoss))}"
             )
             raise ConfigError(msg)
         self.capsules, self.dimension, self.routing, self.loss = capsules, dimension, routing, loss

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import awkward as ak
 import numpy as np
 
-from hepcalib.exceptions import ConfigError, suggestion
+from hepcalib.exceptions import ConfigError, RunError, suggestion
 from hepcalib.samples.jets.block import Settings, simulate_block
 from hepcalib.samples.jets.branches import join
 from hepcalib.samples.jets.detector import Detector
@@ -82,6 +82,7 @@ def simulate(
     Raises:
         ConfigError: if an argument is out of range.
         HepcalibError: if pythia8mc or fastjet is not installed.
+        RunError: if a process dies.
     """
     mean, width = (mu, 0.0) if isinstance(mu, (int, float)) else mu
     settings = Settings(
@@ -125,10 +126,14 @@ def _mapped(
     if workers == 1:
         yield from map(work, tasks)
         return
-    from loky import ProcessPoolExecutor
+    from hepcalib.processes import Broken, Workers
 
-    with ProcessPoolExecutor(max_workers=min(workers, len(tasks))) as executor:
-        yield from executor.map(work, tasks)
+    try:
+        with Workers(min(workers, len(tasks))) as pool:
+            yield from pool.map(work, tasks)
+    except Broken as error:
+        msg = "samples.jets: a process that simulated events died; was there enough memory?"
+        raise RunError(msg) from error
 
 
 def _check(settings: Settings, **counts: int) -> None:

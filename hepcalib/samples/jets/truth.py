@@ -6,9 +6,10 @@ import numpy as np
 
 from hepcalib.samples.jets.particles import Array, FourVectors, pairs, wrap
 
-__all__ = ["OTHER", "QCD", "TOP", "W_BOSON", "flavours", "labels"]
+__all__ = ["OF_PROCESS", "OTHER", "QCD", "TOP", "W_BOSON", "flavours", "labels"]
 
 OTHER, QCD, W_BOSON, TOP = -1, 0, 1, 2
+OF_PROCESS = {"qcd": {QCD}, "wprime": {W_BOSON}, "top": {W_BOSON, TOP}}  # besides OTHER
 
 
 def labels(jets: FourVectors, quarks: Array, *, radius: float) -> Array:
