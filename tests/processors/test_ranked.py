@@ -110,7 +110,7 @@ def test_each_chunk_gives_histograms_behind_a_survey(
         },
         datasets={"tagging": ["given"], "compared": ["given"], "unused": [], "clusters": []},
     )
-    rows = processed(joined, file, chunk_size=300)
+    rows = processed(joined, file, chunk_size=800)
     monkeypatch.setattr(surveying, "WHOLE", 100)
     seen = list[tuple[Any, Joined]]()
     kept = Joined.informed
@@ -120,7 +120,7 @@ def test_each_chunk_gives_histograms_behind_a_survey(
         return seen[-1][1]
 
     monkeypatch.setattr(Joined, "informed", informed)
-    found = processed(joined, file, chunk_size=300)
+    found = processed(joined, file, chunk_size=800)
     ((output, learnt),) = seen
     assert set(output) >= {"tagging/rows", "compared/rows"}
     assert learnt.analyses["tagging"].ranks[0].bins == 2000
