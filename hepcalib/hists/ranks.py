@@ -62,7 +62,8 @@ class Ranks:
             raise DataError(msg)
         scores = np.asarray(score, dtype=np.float64)
         _refuse_nan(tagger, scores)
-        return np.searchsorted(self.edges[tagger], scores, side="right") + 0.5
+        places = np.searchsorted(self.edges[tagger], scores, side="right")
+        return np.asarray(places, dtype=np.float64) + 0.5
 
 
 def learn_ranks(
@@ -140,7 +141,7 @@ def _edges(score: Floats, weight: Floats, different: Floats, bins: int) -> Float
     gap = np.maximum(at - below - 1, 0)
     middle = at - (gap + at % 2) // 2
     both = np.concatenate([at[alone], np.minimum(at[alone] + 1, different.size - 1)])
-    return different[np.unique(np.concatenate([middle[~alone], both]))]
+    return np.asarray(different[np.unique(np.concatenate([middle[~alone], both]))])
 
 
 def _between(parts: Floats, starts: Any, ends: Any) -> Floats:

@@ -171,8 +171,9 @@ def _placed(histogram: Hist[Any], score: ArrayLike, tagger: str, ranks: Ranks | 
     if axis.metadata != (None if ranks is None else ranks.digest):
         msg = "the histogram has other bins of the score; needed: the ranks that it was made for"
         raise DataError(msg)
-    known = ranks is not None and tagger in ranks.edges
-    return ranks.places(tagger, scores) if known else scores
+    if ranks is None or tagger not in ranks.edges:  # which `fill` refuses
+        return scores
+    return ranks.places(tagger, scores)
 
 
 def _score_axis(ranks: Ranks | None) -> hist.axis.Variable | hist.axis.Regular:

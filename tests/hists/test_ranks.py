@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -115,13 +115,13 @@ def test_histograms_of_other_ranks_neither_add_nor_fill() -> None:
     first, second = (hists.score("mass", taggers=["t"], ranks=ranks) for ranks in (one, two))
     with pytest.raises(ValueError, match="axes not mergable"):
         first + second
-    given = {"tagger": "t", "label": "signal", "score": [0.5], "values": [80.0]}
+    given: dict[str, Any] = {"tagger": "t", "label": "signal", "score": [0.5], "values": [80.0]}
     for ranks in (two, None):
         with pytest.raises(DataError, match="the ranks that it was made for"):
             hists.fill_score(first, ranks=ranks, **given)
     again = hists.from_json(hists.to_json({"h": first}))["h"]
     hists.fill_score(again, ranks=one, **given)
-    assert (first + again).sum().value == 1.0
+    assert (first + again).values().sum() == 1.0
 
 
 def test_what_cannot_be_ranked_is_refused() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ def test_projections_are_those_of_the_scores() -> None:
     rng = np.random.default_rng(131)
     score, mass = rng.uniform(size=500), rng.uniform(30.0, 350.0, 500)
     pt, weight = rng.uniform(100.0, 700.0, 500), rng.normal(1.0, 1.0, 500)
-    given = {"tagger": "b", "score": score, "weight": weight}
+    given: dict[str, Any] = {"tagger": "b", "score": score, "weight": weight}
     ranks = hists.learn_ranks({"b": score}, label=np.zeros(500), weight=weight)
     filled = hists.sculpting("pt", taggers=["a", "b"], edges=EDGES, ranks=ranks)
     hists.fill_sculpting(filled, mass=mass, values=pt, ranks=ranks, **given)

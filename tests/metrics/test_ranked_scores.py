@@ -27,7 +27,7 @@ KINDS: dict[str, Callable[[Floats], Floats]] = {
     "adversary": lambda a: expit(8.0 * a + 9.0),
     "boosted": lambda a: np.round(expit(a), 1),
     "many trees": lambda a: np.round(expit(a) * 700.0) / 900.0,
-    "stored": lambda a: np.float64(np.float32(expit(a) ** 6)),
+    "stored": lambda a: (expit(a) ** 6).astype(np.float32).astype(np.float64),
 }
 WEIGHTS: dict[str, Callable[[np.random.Generator, int], Floats]] = {
     "one": lambda _, n: np.ones(n),

@@ -111,7 +111,7 @@ def test_each_chunk_gives_histograms_behind_a_survey(
     )
     rows = processed(joined, file, chunk_size=300)
     monkeypatch.setattr(surveying, "WHOLE", 100)
-    seen = list[Any]()
+    seen = list[tuple[Any, Joined]]()
     kept = Joined.informed
 
     def informed(self: Joined, output: Any) -> Joined:
