@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BundleError",
+    "CollapseWarning",
     "ConfigError",
     "DataError",
     "HepcalibError",
@@ -56,6 +57,10 @@ class RunError(HepcalibError):
 
 class ScopeWarning(UserWarning):
     """A method is used for what it cannot do: its result would look better than it is."""
+
+
+class CollapseWarning(UserWarning):
+    """A training with a penalty has ended in a score that does not separate the classes."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

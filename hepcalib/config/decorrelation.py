@@ -15,8 +15,8 @@ class Penalty(BaseModel, extra="forbid", frozen=True):
     """A decorrelation penalty from `hepcalib.losses`, or an `adversary`.
 
     It acts on the background, or on `all` jets, of one or several nuisances (standard columns),
-    with a `strength` or a constraint `at_most`, both after `pretraining_epochs` and rising over
-    `warmup_epochs`. `options` are those of the penalty; an adversary may know `auxiliary` columns.
+    with a `strength` or a constraint `at_most`, both after `pretraining_epochs` (by default a
+    twentieth of all, at least one) and rising over `warmup_epochs`. `options` are those of the penalty; an adversary may know `auxiliary` columns.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Penalty(BaseModel, extra="forbid", frozen=True):
     strength: PositiveFloat | None = None
     at_most: PositiveFloat | None = None
     warmup_epochs: NonNegativeInt = 0
-    pretraining_epochs: NonNegativeInt = 0
+    pretraining_epochs: NonNegativeInt | None = None
     acts_on: Literal["background", "all"] = "background"
     auxiliary: tuple[str, ...] = ()
     options: dict[str, Any] = {}
