@@ -16,7 +16,8 @@ class Penalty(BaseModel, extra="forbid", frozen=True):
 
     It acts on the background, or on `all` jets, of one or several nuisances (standard columns),
     with a `strength` or a constraint `at_most`, both after `pretraining_epochs` (by default a
-    twentieth of all, at least one) and rising over `warmup_epochs`. `options` are those of the penalty; an adversary may know `auxiliary` columns.
+    twentieth of all, at least one) and rising over `warmup_epochs`. `options` are those of the
+    penalty; an adversary may know `auxiliary` columns.
     """
 
     name: str

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["validation_auc", "warn_of_collapse"]
 
-_DEVIATIONS = 3.0  # by which the area under the ROC curve must exceed that of a coin
+_DEVIATIONS = 3.0  # by which the area under the ROC curve must exceed that of a coin, and
+_ENOUGH = 0.05  # by how much in any case: a small sample shows less
 
 
-def validation_auc(score: Tensor, validation: Examples) -> float | None:
+def validation_auc(score: Tensor, validation: Examples) -> float:
     r"""Return the area under the ROC curve, from the scores themselves; ties count half.
 
     .. math:: A = \frac{\sum_{s, b} w_s w_b\, (1 + \mathrm{sgn}(x_s - x_b)) / 2}{W_S W_B}
@@ -31,11 +32,11 @@ def validation_auc(score: Tensor, validation: Examples) -> float | None:
         score: (rows,)
 
     Returns:
-        The area; None where the weights of a class do not have a positive sum.
+        The area; 1/2 where the weights of a class do not have a positive sum.
     """
     signal, background = _weights(validation)
     if not (signal.sum() > 0 and background.sum() > 0):
-        return None
+        return 0.5
     above = signal @ signed_sum(background, ranking(score.double()))
     return float(0.5 + 0.5 * above / (signal.sum() * background.sum()))
 
@@ -47,13 +48,12 @@ def warn_of_collapse(history: History, validation: Examples) -> None:
     (n_S + n_B + 1) / (12 n_S n_B), n the effective numbers of jets.
 
     Warns:
-        CollapseWarning: if the area is not above 1/2 by three deviations.
+        CollapseWarning: if the area is not above 1/2 by three deviations or by 0.05.
     """
-    kept = history.best if history else None
-    if kept is None or kept.validation_auc is None:
-        return
+    kept = history.best
     n, m = (float(w.sum() ** 2 / w.square().sum()) for w in _weights(validation))
-    needed = 0.5 + _DEVIATIONS * math.sqrt((n + m + 1) / (12 * n * m))
+    deviation = math.sqrt((n + m + 1) / (12 * n * m)) if n * m else math.inf
+    needed = 0.5 + min(_DEVIATIONS * deviation, _ENOUGH)
     if kept.validation_auc < needed:
         msg = (
             f"the score has collapsed: epoch {kept.epoch}, which is kept, has an area under the "

@@ -113,7 +113,8 @@ def train(
             checkpoint.begin(state, of=of)
         _epochs(state, *samples, options=options, checkpoint=checkpoint, progress=progress)
         model.eval()
-        warn_of_collapse(state.history, samples[1])
+        if restraint is not None and isinstance(model.head, BernoulliHead):
+            warn_of_collapse(state.history, samples[1])
         model.finish(*(Labelled(s.batch, s.target, s.weight, s.nuisance) for s in samples))
     return state.history
 
@@ -201,7 +202,7 @@ def _validated(state: State, validation: Examples, *, options: TrainingOptions) 
     objective, means, epoch = state.objective, state.means, len(state.history)
     model = objective.model.eval()
     rows = validation.batch.rows
-    nll, value, auc, scores = 0.0, 0.0, None, []
+    nll, value, auc, scores = 0.0, 0.0, 0.5, []
     with torch.no_grad():
         for start in range(0, rows, options.batch_size):
             block = slice(start, start + options.batch_size)
