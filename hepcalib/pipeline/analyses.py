@@ -175,7 +175,9 @@ class Joined(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
             own = outputs_of(output, name)
             if own and isinstance(processor, Learner):
                 changed[name] = processor.informed(own)
-        return Joined(changed, datasets=self.datasets)
+        found = Joined(changed, datasets=self.datasets)
+        found.complaints = self.complaints
+        return found
 
     def process(self, events: ak.Array) -> dict[str, Any]:
         """Return the outputs of every analysis that uses the dataset of these events.

@@ -21,6 +21,7 @@ from hepcalib.processors import (
     TaggerComparison,
 )
 from hepcalib.run import surveying
+from hepcalib.study import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,6 +180,37 @@ def test_a_score_that_is_nan_costs_its_chunk(
     ledger = run.process(TaggerComparison(one=model), [dataset]).ledger
     assert not ledger.ok
     assert "tagger 'one': score nan in row 3 is outside [0, 1]" in ledger.complaint()
+
+
+@pytest.mark.parametrize(("kind", "survey"), [(JetTagging, True), (DecorrelationComparison, False)])
+def test_a_monotone_map_of_the_score_changes_no_figure_of_merit(
+    kind: type[ProcessorABC],
+    survey: bool,
+    made: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file, model = made
+    if survey:
+        monkeypatch.setattr(surveying, "WHOLE", 100)
+        monkeypatch.setattr(surveying, "SAMPLE", 600)
+    options = {"slices": {"pt": (200, 700)}} if kind is DecorrelationComparison else {}
+    processor = kind(plain=model, decorrelated=model, **options)
+    found = [plain(dict(kind.study(processed(processor, file)).metrics))]
+    kept = inference.tag_each
+
+    def tag_each(*arguments: Any, **options: Any) -> dict[str, ak.Array]:
+        answers = kept(*arguments, **options)
+        return {
+            name: ak.with_field(answer, 0.4 + 0.002 * np.asarray(answer.score) ** 3, "score")
+            for name, answer in answers.items()
+        }
+
+    monkeypatch.setattr(inference, "tag_each", tag_each)
+    found.append(plain(dict(kind.study(processed(processor, file)).metrics)))
+    scores = [one.pop("score", None) for one in found]  # how often which score is given
+    assert found[0] == found[1]
+    assert scores[0] is None or scores[0] != scores[1]
+    assert np.isfinite(found[0]["merit" if "merit" in found[0] else "roc"]["plain"]["auc"])
 
 
 def test_rows_of_other_taggers_do_not_add() -> None:
