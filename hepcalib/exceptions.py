@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BundleError",
+    "CollapseWarning",
     "ConfigError",
     "DataError",
     "DocumentError",
@@ -71,6 +72,10 @@ class OutputError(RunError):
 
 class ScopeWarning(UserWarning):
     """A method is used for what it cannot do: its result would look better than it is."""
+
+
+class CollapseWarning(UserWarning):
+    """A training with a penalty has ended in a score that does not separate the classes."""
 
 
 def suggestion(name: object, known: Iterable[object]) -> str:

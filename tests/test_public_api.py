@@ -72,6 +72,7 @@ API: dict[str, list[str]] = {
     ],
     "hepcalib.exceptions": [
         "BundleError",
+        "CollapseWarning",
         "ConfigError",
         "DataError",
         "DocumentError",

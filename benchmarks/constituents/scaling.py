@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import loky
 import numpy as np
 from coffea.processor import FuturesExecutor
 
@@ -16,7 +15,7 @@ from benchmarks.constituents.paths import Ours, run
 from benchmarks.constituents.workers import memory
 from hepcalib import bundles, inference
 from hepcalib.models import set_sums
-from hepcalib.run.pool import NO_LIMIT
+from hepcalib.processes import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +81,7 @@ class WorkerTask:
     """Jets/s of the whole processor by coffea's futures executor, in wall time."""
 
     def __init__(self, folder: Path, files: Sequence[Path], chunk: int, jets: int) -> None:
-        self._pools = {n: loky.ProcessPoolExecutor(max_workers=n, env=NO_LIMIT) for n in WORKERS}
+        self._pools = {n: Workers(n) for n in WORKERS}
         self._folder, self._files, self._chunk, self._jets = folder, list(files), chunk, jets
 
     def __call__(self) -> dict[str, float]:

@@ -16,8 +16,9 @@ class Penalty(BaseModel, extra="forbid", frozen=True):
     """A decorrelation penalty from `hepcalib.losses`, or an `adversary`.
 
     It acts on the background, or on `all` jets, of one or several nuisances (standard columns),
-    with a `strength` or a constraint `at_most`, both after `pretraining_epochs` and rising over
-    `warmup_epochs`. `options` are those of the penalty; an adversary may know `auxiliary` columns.
+    with a `strength` or a constraint `at_most`, both after `pretraining_epochs` (by default a
+    twentieth of all, at least one) and rising over `warmup_epochs`. `options` are those of the
+    penalty; an adversary may know `auxiliary` columns.
     """
 
     name: str
@@ -25,7 +26,7 @@ class Penalty(BaseModel, extra="forbid", frozen=True):
     strength: Positive | None = None
     at_most: Positive | None = None
     warmup_epochs: Whole = 0
-    pretraining_epochs: Whole = 0
+    pretraining_epochs: Whole | None = None
     acts_on: Literal["background", "all"] = "background"
     auxiliary: tuple[str, ...] = ()
     options: dict[str, Any] = {}

@@ -37,6 +37,7 @@ def moment_decomposition(
     max_slope: float | None = None,
     monotonic: bool = False,
     bounds: tuple[float, float] | None = None,
+    unbiased: bool = False,
 ) -> Tensor:
     r"""Distance of the score's distribution function from a polynomial in the nuisance.
 
@@ -56,6 +57,12 @@ def moment_decomposition(
     memory O(n), in float64. Independent uniform score and nuisance give (bins - 1) / (6 n) at
     order 0; bins of finite width lower the penalty of a score fixed by m by 1 / (6 bins).
 
+    This floor is proportional to the spread of the scores, so that descent presses them together,
+    until nothing but rounding tells them apart. `unbiased` subtracts it, with the variance of F_m
+    of each bin and its share in the residual: F (1 - F) q / (1 - q), q = sum w^2 / (sum w)^2. The
+    mean for an independent pair is then 0, and single values may be negative. The limits of the
+    shape, where they act, are left out of that share; a bin of one entry subtracts nothing.
+
     Reference: MoDe, arXiv:2010.09745.
 
     Args:
@@ -69,6 +76,7 @@ def moment_decomposition(
         monotonic: Whether the parabola of order 2 must be monotonic.
         bounds: The nuisance values that become -1 and 1, for one nuisance; by default its range
             in this sample.
+        unbiased: Whether to subtract what the fluctuation of F_m adds.
 
     Shapes:
         score: (n,); nuisance: (n,) or (n, variables); weight: (n,) -> scalar
@@ -97,7 +105,9 @@ def moment_decomposition(
     share = w / tied_sum(w, by_score)
     values = []
     for column in y.T:
-        residual = _residual(by_score, _binned(column, w, bins, bounds), w, shape)
+        residual = _residual(
+            by_score, _binned(column, w, bins, bounds), w, shape, unbiased=unbiased
+        )
         # the integral is the sum over the steps of F, at the scores, of the residual's decrease
         decrease = residual[by_score.below] - residual[by_score.up_to]
         values.append((x * share * decrease).sum())
@@ -128,7 +138,9 @@ def _binned(values: Tensor, w: Tensor, bins: int, bounds: tuple[float, float] | 
     return _Binned(number, share, torch.cat((-end, inner, end)))
 
 
-def _residual(by_score: Ranking, binned: _Binned, w: Tensor, shape: _Shape) -> Tensor:
+def _residual(
+    by_score: Ranking, binned: _Binned, w: Tensor, shape: _Shape, *, unbiased: bool
+) -> Tensor:
     """Return the mean squared residual of F_m after the 0, 1, ..., n lowest scores."""
     polynomial, projection = _legendre(binned.edges, shape.order)
     bin_of, weight = pick(binned.number, by_score.order), pick(w, by_score.order)
@@ -137,10 +149,23 @@ def _residual(by_score: Ranking, binned: _Binned, w: Tensor, shape: _Shape) -> T
     level = torch.empty_like(step)  # of F after the step; in every bin it rises by 1
     level[by_bin] = pick(step, by_bin).cumsum(0) - pick(bin_of, by_bin)
     square = running_sum(weight * (2 * level - step))  # <F^2>
+    if unbiased:
+        noise = pick(_noise(binned, w, polynomial, projection), bin_of)
+        square -= running_sum(noise * step * (1 - (2 * level - step)))  # of F (1 - F)
     product = running_sum(weight * pick(polynomial, bin_of))  # <F P_l>
     moments = _limited(running_sum(step * pick(projection, bin_of)), shape)  # c_l
     overlap = (polynomial * binned.share) @ polynomial.T  # <P_l P_k>
     return square + (moments * (overlap @ moments - 2 * product)).sum(0)
+
+
+def _noise(binned: _Binned, w: Tensor, polynomial: Tensor, projection: Tensor) -> Tensor:
+    """Return what F (1 - F) of each bin adds to the mean squared residual by fluctuation."""
+    share = binned.share
+    spread = torch.zeros_like(share).index_add_(0, binned.number, w.square()) / share.square()
+    left = polynomial.T @ projection  # the polynomial closest to F, per bin, from F in each bin
+    kept = share - 2 * share * left.diagonal() + share @ left.square()
+    known = 1 - spread > _ROUNDING
+    return torch.where(known, kept * spread / torch.where(known, 1 - spread, 1.0), 0.0)
 
 
 def _legendre(edges: Tensor, order: int) -> tuple[Tensor, Tensor]:

@@ -95,6 +95,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
         RunError: if the disk is full, or the folder cannot be made or written.
     """
     target = Path(path)
+    if target.name.startswith(TEMPORARY):  # of a caller, who renames it and names it in errors
+        yield target
+        return
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(

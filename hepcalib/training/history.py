@@ -21,6 +21,7 @@ class Epoch(NamedTuple):
     validation_penalty: float  # of the whole validation background, or of all its rows
     strength: float  # of the penalty in this epoch; of a constraint, from 0 to 1
     criterion: float  # what chooses the epoch: validation_nll + full strength * validation_penalty
+    validation_auc: float = 0.5  # of a tagger with a penalty; 1/2 where it is not measured
 
 
 class History(tuple[Epoch, ...]):

@@ -12,6 +12,7 @@ from hepcalib.models.heads import BernoulliHead
 from hepcalib.models.model import Labelled
 from hepcalib.settings import own_settings, seeded
 from hepcalib.training.checkpoint import fingerprint
+from hepcalib.training.collapse import validation_auc, warn_of_collapse
 from hepcalib.training.descent import Descent
 from hepcalib.training.devices import resolve_device, thread_count
 from hepcalib.training.examples import (
@@ -78,6 +79,10 @@ def train(
         checkpoint: Where to leave the state of the training, and to go on from, if it is there.
         progress: Called with (epochs done, epochs) after each epoch.
 
+    Warns:
+        CollapseWarning: if a tagger with a penalty ends in a score that does not separate the
+            classes of the validation sample.
+
     Returns:
         The figures of each epoch. The model is on the device of the training, in evaluation mode.
 
@@ -108,6 +113,8 @@ def train(
             checkpoint.begin(state, of=of)
         _epochs(state, *samples, options=options, checkpoint=checkpoint, progress=progress)
         model.eval()
+        if restraint is not None and isinstance(model.head, BernoulliHead):
+            warn_of_collapse(state.history, samples[1])
         model.finish(*(Labelled(s.batch, s.target, s.weight, s.nuisance) for s in samples))
     return state.history
 
@@ -195,7 +202,7 @@ def _validated(state: State, validation: Examples, *, options: TrainingOptions) 
     objective, means, epoch = state.objective, state.means, len(state.history)
     model = objective.model.eval()
     rows = validation.batch.rows
-    nll, value, scores = 0.0, 0.0, []
+    nll, value, auc, scores = 0.0, 0.0, 0.5, []
     with torch.no_grad():
         for start in range(0, rows, options.batch_size):
             block = slice(start, start + options.batch_size)
@@ -208,6 +215,8 @@ def _validated(state: State, validation: Examples, *, options: TrainingOptions) 
         if objective.penalty is not None:
             usable = math.isfinite(nll)
             value = objective.penalty.value(torch.cat(scores), validation).item() if usable else nll
+            if usable and isinstance(model.head, BernoulliHead):
+                auc = validation_auc(torch.cat(scores), validation)
     if not math.isfinite(nll + value):
         msg = (
             f"after epoch {epoch + 1} the validation nll is {nll}, its penalty {value}; lower "
@@ -224,4 +233,5 @@ def _validated(state: State, validation: Examples, *, options: TrainingOptions) 
         validation_penalty=value,
         strength=objective.strength(epoch),
         criterion=-float(epoch) if options.keep == "last" else criterion,
+        validation_auc=auc,
     )

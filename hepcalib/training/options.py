@@ -75,6 +75,8 @@ class TrainingOptions:
         if self.keep == "last" and self.patience is not None:
             msg = f"patience is {self.patience} with keep 'last'; the last epoch has no better one"
             raise ConfigError(msg)
+        if self.penalty is not None:
+            object.__setattr__(self, "penalty", self.penalty.within(self.epochs))
         if self.penalty is not None and self.penalty.ramp(self.epochs - 1) < 1.0:
             msg = (
                 f"penalty: {self.penalty.pretraining_epochs} pretraining_epochs and "

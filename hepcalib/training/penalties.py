@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -23,6 +23,10 @@ __all__ = ["ADVERSARY", "NAMES", "Penalty", "PenaltyOptions", "penalty"]
 
 ADVERSARY = "adversary"
 NAMES = (ADVERSARY, *losses.PENALTIES)
+# The fluctuation of a moment decomposition grows with the spread of the scores: what is not
+# subtracted presses them together. That of a distance correlation does not depend on the spread.
+_IN_A_TRAINING: dict[str, dict[str, Any]] = {"moment_decomposition": {"unbiased": True}}
+_SEPARATING = 0.05  # share of the epochs before a penalty, by default
 _VIOLATION = 1000.0  # nat that a violation as large as the bound counts when epochs are compared
 
 
@@ -33,8 +37,12 @@ class PenaltyOptions:
     The strength is fixed, or set by a constraint: `at_most` keeps the penalty below a bound, with a
     multiplier that grows while it is above (modified differential multipliers). What has to be
     below is the penalty of a batch, which is not 0 for an independent score: of n background jets
-    about 3 / n for a distance correlation (0 if `unbiased`), (bins - 1) / (6 n) for a moment
-    decomposition of order 0. A bound below that is never met, and the multiplier grows for ever.
+    about 3 / n for a distance correlation (0 if `unbiased`). A bound below that is never met, and
+    the multiplier grows for ever. A moment decomposition is `unbiased` here unless told otherwise.
+
+    A strength that acts before the score separates may turn it round for good: among the scores
+    that do not know the nuisance, the way from the wrong sign to the right one leads through those
+    that separate nothing. The first epochs are therefore without penalty.
 
     Args:
         name: One of `hepcalib.losses.PENALTIES`, or "adversary".
@@ -42,7 +50,8 @@ class PenaltyOptions:
         at_most: Largest value of the penalty, instead of a strength; not for an adversary.
         warmup_epochs: Epochs over which strength or constraint rise linearly from 0.
         pretraining_epochs: Epochs before that without penalty, in which an adversary already
-            learns.
+            learns; None for a twentieth of the training and at least one, as far as the warm-up
+            leaves room for them.
         acts_on: "background" or "all": the rows that the penalty sees.
         options: Keywords of the penalty function or of `hepcalib.losses.Adversary`.
         damping: Factor of the squared violation of a constraint.
@@ -57,7 +66,7 @@ class PenaltyOptions:
     strength: float | None = None
     at_most: float | None = None
     warmup_epochs: int = 0
-    pretraining_epochs: int = 0
+    pretraining_epochs: int | None = None
     acts_on: Literal["background", "all"] = "background"
     options: Mapping[str, Any] = field(default_factory=dict)
     damping: float = 10.0
@@ -98,7 +107,15 @@ class PenaltyOptions:
 
     def ramp(self, epoch: int) -> float:
         """Return the share of the strength in an epoch, counted from 0."""
-        return min(1.0, max(0, epoch + 1 - self.pretraining_epochs) / (self.warmup_epochs + 1))
+        begun = epoch + 1 - (self.pretraining_epochs or 0)
+        return min(1.0, max(0, begun) / (self.warmup_epochs + 1))
+
+    def within(self, epochs: int) -> PenaltyOptions:
+        """Return the options with the epochs of pretraining that a training of this length has."""
+        if self.pretraining_epochs is not None:
+            return self
+        room = max(0, epochs - self.warmup_epochs - 1)
+        return replace(self, pretraining_epochs=min(math.ceil(_SEPARATING * epochs), room))
 
 
 class Penalty(nn.Module, ABC):
@@ -143,9 +160,8 @@ class _Function(Penalty):
             return score.new_zeros(())
         weight = None if examples.weight is None else examples.weight[rows]
         function = getattr(losses, self.options.name)
-        result: Tensor = function(
-            score[rows], examples.nuisance[rows], weight=weight, **self.options.options
-        )
+        options = _IN_A_TRAINING.get(self.options.name, {}) | dict(self.options.options)
+        result: Tensor = function(score[rows], examples.nuisance[rows], weight=weight, **options)
         return result
 
     def cost(self, score: Tensor, examples: Examples, *, epoch: int) -> tuple[Tensor, Tensor]:

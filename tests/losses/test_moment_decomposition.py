@@ -205,6 +205,79 @@ def test_descent_flattens_the_efficiency() -> None:
 # --- statistics
 
 
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_without_the_floor_an_independent_pair_costs_nothing(order: int) -> None:
+    generator = torch.Generator().manual_seed(5)
+    found = {True: [], False: []}  # type: dict[bool, list[float]]
+    for _ in range(200):
+        score, mass, weight = torch.rand(3, 500, generator=generator, dtype=torch.float64)
+        for unbiased, values in found.items():
+            value = moment_decomposition(
+                score, mass, weight=weight.square(), order=order, unbiased=unbiased
+            )
+            values.append(float(value))
+    mean, floor = (torch.tensor(found[unbiased]).mean() for unbiased in (True, False))
+    error = torch.tensor(found[True]).std() / math.sqrt(200)
+    assert abs(mean) < 4 * error
+    assert floor > 20 * error
+
+
+def test_what_is_subtracted_is_the_variance_of_each_bin() -> None:
+    """Order 0, against the mean product of different entries of each bin."""
+    score, mass, _ = sample(60, seed=9)
+    groups = torch.argsort(mass).view(4, 15)  # of equal occupancy
+    steps = torch.cat((score.sort().values, torch.ones(1, dtype=torch.float64)))
+    low, high = float(mass.min()), float(mass.max())
+    total = 0.0
+    inner = [(mass[a[-1]] + mass[b[0]]) / 2 for a, b in itertools.pairwise(groups)]
+    width = torch.tensor([low, *inner, high], dtype=torch.float64).diff() / (high - low)
+    for s, upper in itertools.pairwise(steps):
+        below = (score[groups] <= s).double()
+        profile = below.mean(1)
+        product = torch.outer(profile, profile)
+        different = below.sum(1).square() - below.square().sum(1)
+        product.diagonal().copy_(different / (15 * 14))
+        # <F^2> - 2 c <F> + c^2, with c the mean over the range
+        value = product.diagonal().mean() - 2 * (width @ product).mean() + width @ product @ width
+        total += float(value * (upper - s))
+    found = moment_decomposition(score, mass, order=0, bins=4, unbiased=True)
+    assert float(found) == pytest.approx(total, rel=1e-9)
+    assert float(moment_decomposition(score, mass, order=0, bins=4)) > float(found)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradient_without_the_floor(shape: dict[str, Any]) -> None:
+    score, mass, weight = sample(40, seed=3)
+    score.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: moment_decomposition(x, mass, weight=weight, bins=5, unbiased=True, **shape),
+        score,
+        eps=1e-7,
+    )
+
+
+def test_bins_of_one_entry_subtract_nothing() -> None:
+    score, mass, _ = sample(8, seed=4)
+    both = [moment_decomposition(score, mass, bins=8, unbiased=yes) for yes in (True, False)]
+    assert float(both[0]) == pytest.approx(float(both[1]), rel=1e-12)
+
+
+def test_only_the_floor_presses_the_scores_together() -> None:
+    """Along a change of all scores by a factor, the slope is the penalty itself."""
+    generator = torch.Generator().manual_seed(8)
+    slopes: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(100):
+        score, mass = torch.rand(2, 500, generator=generator, dtype=torch.float64)
+        for unbiased, values in slopes.items():
+            factor = torch.ones((), dtype=torch.float64, requires_grad=True)
+            moment_decomposition(factor * score, mass, unbiased=unbiased).backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+            assert factor.grad is not None
+            values.append(float(factor.grad))
+    with_floor, without = (torch.tensor(slopes[unbiased]) for unbiased in (False, True))
+    assert abs(without.mean()) < 4 * without.std() / 10
+    assert with_floor.mean() > 20 * with_floor.std() / 10
+
+
 def test_floor_of_an_independent_pair() -> None:
     generator = torch.Generator().manual_seed(6)
     n, values = 1024, []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 import awkward as ak
@@ -146,3 +147,16 @@ def test_histograms_in_folders(tmp_path: Path) -> None:
     with uproot.open(tmp_path / "h.root") as file:
         assert file["jets/pt"].values().tolist() == [1.0, 2.0, 0.0]
         assert file["map"].values().tolist() == [[0.0, 1.0], [0.0, 0.0]]
+
+
+def fill_the_disk(target: Path) -> None:
+    """Fail under the temporary name of a caller, who renames it and names it in errors."""
+    with writing.replacing(target) as outer, writing.replacing(outer) as inner:
+        assert inner == outer
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"/histograms\.root: cannot be written: No space left"):
+        fill_the_disk(tmp_path / "histograms.root")
+    assert list(tmp_path.iterdir()) == []

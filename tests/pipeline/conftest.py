@@ -42,7 +42,7 @@ def _reduced(name: str, folder: Path, *, workspace: Path | None = None) -> Path:
                 model["training"] |= {"part": 1, "parts": 2}
         if "penalty" in model:
             model["penalty"]["warmup_epochs"] = 1
-            model["penalty"]["pretraining_epochs"] = 0
+            model["penalty"].pop("pretraining_epochs", None)
         _reduce_network(model.get("network"))
     for scan in document.get("scans", {}).values():
         scan["values"] = [500, 1000] if scan["key"] == "training.examples" else scan["values"][:2]

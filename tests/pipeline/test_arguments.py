@@ -106,8 +106,8 @@ def test_what_does_not_fit(own: Load, option: str, value: Any, needed: str) -> N
         (":Own", {"fails": 1}, "fails with KeyError: 'inside'"),
         (":Own", {"device": "cuda"}, r"options\.device: device 'cuda'"),
         (":Missing", {}, "has no processor 'Missing'"),
-        ("_broken:Own", {}, "cannot be imported: SyntaxError"),
-        ("_leaves:Own", {}, "cannot be imported: SystemExit"),
+        ("_broken:Own", {}, "fails when it is imported: SyntaxError"),
+        ("_leaves:Own", {}, "fails when it is imported: SystemExit"),
         ("_nowhere:Own", {}, "no module"),
     ],
 )

@@ -42,6 +42,35 @@ def test_impossible_options_are_refused(keywords: dict[str, Any], message: str) 
         TrainingOptions(**keywords)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "warmup", "given", "expected"),
+    [
+        (20, 0, None, 1),
+        (21, 5, None, 2),
+        (60, 20, None, 3),
+        (5, 3, None, 1),
+        (5, 4, None, 0),  # the warm-up leaves no room
+        (1, 0, None, 0),
+        (60, 20, 0, 0),
+        (60, 20, 7, 7),
+    ],
+)
+def test_a_penalty_waits_for_a_separation(
+    epochs: int, warmup: int, given: int | None, expected: int
+) -> None:
+    penalty = PenaltyOptions(
+        name="distance_correlation",
+        strength=1.0,
+        warmup_epochs=warmup,
+        pretraining_epochs=given,
+    )
+    chosen = TrainingOptions(epochs=epochs, penalty=penalty).penalty
+    assert chosen is not None
+    assert chosen.pretraining_epochs == expected
+    assert chosen.ramp(epochs - 1) == 1.0
+    assert [chosen.ramp(epoch) for epoch in range(expected)] == [0.0] * expected
+
+
 def test_options_are_frozen_comparable_and_picklable() -> None:
     options = TrainingOptions(epochs=6, penalty=DISCO)
     assert pickle.loads(pickle.dumps(options)) == options

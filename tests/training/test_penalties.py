@@ -90,7 +90,7 @@ def test_options_reach_the_function_and_all_rows_count() -> None:
     )
     assert examples.nuisance is not None
     expected = losses.moment_decomposition(
-        score, examples.nuisance, weight=examples.weight, order=1, bins=8
+        score, examples.nuisance, weight=examples.weight, order=1, bins=8, unbiased=True
     )
     assert penalty(options, examples).value(score, examples).item() == pytest.approx(
         expected.item(), rel=1e-6
@@ -109,7 +109,9 @@ def test_several_nuisances_reach_the_function() -> None:
     assert both.weight is not None
     expected = torch.stack(
         [
-            losses.moment_decomposition(score[mask], column[mask], weight=both.weight[mask])
+            losses.moment_decomposition(
+                score[mask], column[mask], weight=both.weight[mask], unbiased=True
+            )
             for column in both.nuisance.T
         ]
     ).mean()
