@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import hist
 import numpy as np
+import uhi.io
 import uhi.io.json
 
 from hepcalib import documents
@@ -34,9 +35,28 @@ _UNLIKE_UHI = (
 )
 
 
+_CELLS = 1 << 26  # of a histogram that only its filled bins are written of: 1 GiB of them
+_FILLED = 0.25  # the largest share of filled bins for that,
+_ROWS = 10_000  # unless there are more rows of bins, each of which would be a list of its own
+
+
 def to_json(histograms: Mapping[str, Hist[Any]]) -> str:
-    """Return histograms as a JSON object of names to UHI histograms; the round trip is exact."""
-    return json.dumps(dict(histograms), default=uhi.io.json.default, separators=(",", ":"))
+    """Return histograms as a JSON object of names to UHI histograms; the round trip is exact.
+
+    Of a histogram that is mostly empty, or very large, only the filled bins are there (sparse in
+    UHI).
+    """
+    tables = {name: _table(histogram) for name, histogram in histograms.items()}
+    return json.dumps(tables, default=uhi.io.json.default, separators=(",", ":"))
+
+
+def _table(histogram: Hist[Any]) -> Any:
+    values = np.asarray(histogram.values(flow=True))
+    empty = np.count_nonzero(values) < _FILLED * values.size
+    large = values.size > _ROWS * values.shape[-1]
+    if 1000 < values.size <= _CELLS and (empty or large):
+        return uhi.io.to_sparse(uhi.io.json.default(histogram))
+    return histogram
 
 
 def from_json(text: str) -> dict[str, Hist[Any]]:
@@ -54,13 +74,37 @@ def from_json(text: str) -> dict[str, Hist[Any]]:
 
 
 def _histogram(table: Mapping[str, Any]) -> Hist[Any]:
-    """Return a histogram, once its axes have no more bins than there are values."""
+    """Return a histogram, once its axes have no more bins than there are values, or are few."""
     values = np.asarray(table["storage"]["values"])
     bins = math.prod(max(1, _bins(axis)) for axis in table["axes"])
-    if values.dtype.kind not in "biuf" or bins > max(1, values.size):
+    sparse = "index" in table["storage"]
+    if values.dtype.kind not in "biuf" or bins > (_CELLS if sparse else max(1, values.size)):
         msg = f"{bins} bins of {values.size} values of type {values.dtype}"
         raise ValueError(msg)
-    return hist.Hist(dict(table))
+    return hist.Hist(_dense(dict(table)) if sparse else dict(table))
+
+
+def _dense(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a table of all bins from one of the filled bins.
+
+    Raises:
+        ValueError: if a bin is beyond the axes, is there twice, or has not all of its numbers.
+    """
+    storage, flow = table["storage"], ("underflow", "overflow", "flow")
+    shape = [_bins(axis) + sum(bool(axis.get(key)) for key in flow) for axis in table["axes"]]
+    index = np.asarray(storage["index"])
+    columns = {key: np.asarray(storage[key]) for key in storage if key not in ("index", "type")}
+    if index.dtype.kind != "i" and index.size:
+        msg = f"bins of type {index.dtype}"
+        raise ValueError(msg)
+    places = np.ravel_multi_index(tuple(index.astype(np.intp)), tuple(shape))  # refuses others
+    if np.unique(places).size < places.size:
+        msg = "a bin is there twice"
+        raise ValueError(msg)
+    if any(column.shape != places.shape for column in columns.values()):
+        msg = f"{places.size} bins, of which some have no number"
+        raise ValueError(msg)
+    return uhi.io.from_sparse(table)
 
 
 def _bins(axis: Mapping[str, Any]) -> int:

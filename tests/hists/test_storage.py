@@ -142,3 +142,69 @@ def test_projections_refuse_two_of_one_name() -> None:
     both = {"x": hists.spectrum(["a b", "a_b"])}
     with pytest.raises(DataError, match="would be named 'x_a_b'"):
         hists.projections(both)
+
+
+def sparse() -> tuple[Hist[Any], str]:
+    """A large histogram with three filled bins, in flow bins too, and what is written of it."""
+    filled = hists.score("mu", taggers=["plain", "other"])
+    given: dict[str, Any] = {"tagger": "other", "label": "signal", "score": [0.2, 0.2, 0.7, 0.9]}
+    values, weight = np.array([5.0, 5.0, -np.inf, 20.0]), np.array([1.0, -1.0, 0.5, 2.0])
+    hists.fill_score(filled, values=values, weight=weight, **given)
+    return filled, hists.to_json({"score": filled})
+
+
+def test_mostly_empty_histograms_are_written_by_their_filled_bins() -> None:
+    filled, text = sparse()
+    assert len(text) < 40_000 < filled.view(flow=True).size
+    assert hists.from_json(text)["score"] == filled
+    empty = filled.copy().reset()
+    assert hists.from_json(hists.to_json({"h": empty}))["h"] == empty
+    rows = hists.score("pt", taggers=[str(n) for n in range(4)])
+    rows.view(flow=True)["value"] = 1.0
+    text = hists.to_json({"h": rows})
+    assert text.count("[") < 100  # 24,000 otherwise
+    assert hists.from_json(text)["h"] == rows
+    full = filled.copy()
+    full.view(flow=True)["value"] = 1.0
+    assert "index" not in json.loads(hists.to_json({"h": full}))["h"]["storage"]
+    assert hists.from_json(hists.to_json({"h": full}))["h"] == full
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"index": [[1, 1, 1], [1, 1, 1], [2, 2, 2], [-1, 0, 1]]},
+        {"index": [[1, 1, 1], [1, 1, 1], [2, 2, 2], [0, 1, 999]]},
+        {"index": [[1, 1, 1], [1, 1, 1], [2, 2, 2], [0, 1, 1]]},
+        {"index": [[1, 1, 1], [1, 1, 1], [2, 2, 2], [0.0, 1.5, 1.0]]},
+        {"index": [[1, 1, 1], [1, 1, 1], [2, 2, 2]]},
+        {"index": [[1], [1], [2], [0]]},
+        {"index": "bins"},
+        {"values": [1.0]},
+        {"values": 1.0},
+        {"variances": [1.0, 2.0, 3.0, 4.0]},
+    ],
+)
+def test_filled_bins_that_cannot_be_are_refused(change: dict[str, Any]) -> None:
+    table = json.loads(sparse()[1])
+    assert len(table["score"]["storage"]["values"]) == 3
+    table["score"]["storage"] |= change
+    with pytest.raises(DataError, match="not a JSON object of UHI histograms"):
+        hists.from_json(json.dumps(table))
+
+
+def test_few_bins_of_a_huge_histogram_are_refused() -> None:
+    table = json.loads(sparse()[1])
+    axis = table["score"]["axes"][3]
+    axis.clear()
+    axis |= {
+        "type": "regular",
+        "lower": 0.0,
+        "upper": 1.0,
+        "bins": 10**12,
+        "underflow": True,
+        "overflow": True,
+        "circular": False,
+    }
+    with pytest.raises(DataError, match="bins of 3 values"):
+        hists.from_json(json.dumps(table))
