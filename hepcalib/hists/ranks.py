@@ -135,13 +135,23 @@ def _edges(score: Floats, weight: Floats, different: Floats, bins: int) -> Float
     starts, ends = (np.searchsorted(-values, -lowest, side=side) for side in ("left", "right"))
     large = _between(parts, starts, ends) >= 2.0 / _even(bins) * np.abs(parts).sum()
     alone = large | np.isin(levels, _USUAL)
-    at = np.searchsorted(different, lowest)
-    below = np.searchsorted(different, values[np.minimum(ends, values.size - 1)])
     # Scores of other classes lie between two of this one: half of them belong to each bin.
-    gap = np.maximum(at - below - 1, 0)
-    middle = at - (gap + at % 2) // 2
+    # The jet that reaches a level is a heavy one: every other edge is above it, not below.
+    above = (np.arange(levels.size) % 2 == 1) & (starts > 0)
+    low, high = (
+        np.where(above, lowest, values[np.minimum(ends, values.size - 1)]),
+        np.where(above, values[starts - 1], lowest),
+    )
+    at = np.searchsorted(different, lowest)
     both = np.concatenate([at[alone], np.minimum(at[alone] + 1, different.size - 1)])
-    return np.asarray(different[np.unique(np.concatenate([middle[~alone], both]))])
+    between = _middle(*(np.searchsorted(different, one) for one in (low, high)))
+    return np.asarray(different[np.unique(np.concatenate([between[~alone], both]))])
+
+
+def _middle(low: Any, high: Any) -> Any:
+    """Return places in (low, high] with half of what lies between on each side."""
+    gap = np.maximum(high - low - 1, 0)
+    return high - (gap + high % 2) // 2
 
 
 def _between(parts: Floats, starts: Any, ends: Any) -> Floats:
