@@ -153,6 +153,11 @@ def sparse() -> tuple[Hist[Any], str]:
     return filled, hists.to_json({"score": filled})
 
 
+def ones(histogram: Hist[Any]) -> None:
+    view: Any = histogram.view(flow=True)
+    view["value"] = 1.0
+
+
 def test_mostly_empty_histograms_are_written_by_their_filled_bins() -> None:
     filled, text = sparse()
     assert len(text) < 40_000 < filled.view(flow=True).size
@@ -160,12 +165,12 @@ def test_mostly_empty_histograms_are_written_by_their_filled_bins() -> None:
     empty = filled.copy().reset()
     assert hists.from_json(hists.to_json({"h": empty}))["h"] == empty
     rows = hists.score("pt", taggers=[str(n) for n in range(4)])
-    rows.view(flow=True)["value"] = 1.0
+    ones(rows)
     text = hists.to_json({"h": rows})
     assert text.count("[") < 100  # 24,000 otherwise
     assert hists.from_json(text)["h"] == rows
     full = filled.copy()
-    full.view(flow=True)["value"] = 1.0
+    ones(full)
     assert "index" not in json.loads(hists.to_json({"h": full}))["h"]["storage"]
     assert hists.from_json(hists.to_json({"h": full}))["h"] == full
 
