@@ -113,7 +113,6 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         jets, answer, truth = jets[known], answer[known], truth[known]
         scales = {name: values[known] for name, values in scales.items()}
         weight = floats(jets, "weight") if self.weights == "event" else np.ones(len(jets))
-        target = truths.target(scales["Raw"], truth, spec.target)
         variables = _variables(jets, truth, quantity)
         return {
             "jets": counts,
@@ -125,7 +124,7 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
                 weight=weight,
                 quantity=RESPONSES[quantity],
             ),
-            **fill_pulls(answer, target, weight=weight),
+            **fill_pulls(answer, truths.target(scales["Raw"], truth, spec.target), weight=weight),
             **fill_coverages(
                 {name: variables[name] for name in (f"true_{RESPONSES[quantity]}", *COVERED)},
                 response=scales["Raw"] / truth,

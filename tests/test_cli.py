@@ -128,15 +128,16 @@ def test_options_reach_the_steps(
 ) -> None:
     seen: list[Any] = []
 
-    def fake(loaded: Any, *, out: Path, console: Any) -> None:
+    def fake(loaded: Any, *, out: Path, console: Any, force: bool) -> None:
         assert console is not None
-        seen.append((loaded.config.run, out))
+        seen.append((loaded.config.run, out, force))
 
     monkeypatch.setattr(stages, "process", fake)
     arguments = ("--executor", "dask", "--workers", "3", "--chunk-size", "7")
-    more = ("--max-events", "9", "--address", "tcp://there:1", "--out", tmp_path / "out")
+    more = ("--max-events", "9", "--address", "tcp://there:1", "--out", tmp_path / "out", "--force")
     assert invoke("process", config, *arguments, *more).exit_code == 0
-    ((options, out),) = seen
+    ((options, out, force),) = seen
+    assert force
     assert options.model_dump() == {
         "executor": "dask",
         "workers": 3,

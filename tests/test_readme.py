@@ -57,7 +57,7 @@ def test_configuration_runs_and_the_output_is_as_listed(folder: Path) -> None:
     run(folder, "-m", "hepcalib", "run", "clusters.yaml", "--executor", "iterative")
     out = folder / "out" / "clusters"
     listed = README.partition("## The output directory")[2].partition("**The ledger.**")[0]
-    patterns = {p for row in listed.splitlines() for p in re.findall(r"`([\w*/]+\.\w+)`", row)}
+    patterns = {p for row in listed.splitlines() for p in re.findall(r"`([\w*/-]+\.\w+)`", row)}
     found = {p.relative_to(out) for p in out.rglob("*") if p.is_file()}
     assert all(any(file.match(pattern) for file in found) for pattern in patterns)
     assert all(any(file.match(pattern) for pattern in patterns) for file in found)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -180,7 +181,7 @@ def test_all_bad_files_are_named(clusters: Load, cluster_file: Write, tmp_path: 
     config = clusters(files=("a.root", "b.root", "c.root"), dataset={"sha256": {"a.root": "0"}})
     with pytest.raises(NtupleError) as caught:
         bundle_path(config, "response")
-    first, second, third = str(caught.value).split("; ")
+    first, second, third = re.split(r"; (?=dataset ')", str(caught.value))
     start = f"dataset 'train': {tmp_path}"
     assert first.startswith(f"{start}/a.root: sha256 is ")
     assert second.startswith(f"{start}/b.root: tree 'ClusterTree' is missing branch")

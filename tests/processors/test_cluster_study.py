@@ -67,7 +67,7 @@ def test_the_columns_give_the_pulls(studied: tuple[dict[str, Any], Any, Any]) ->
     expected = hists.pull()
     hists.fill_pull(expected, kind="total", pull=pull, weight=columns["weight"][known])
     histograms: list[Any] = [output["pull_bnn"], expected]
-    found, wanted = (h["total", :].values(flow=True) for h in histograms)
+    found, wanted = (h["pull", :].values(flow=True) for h in histograms)
     np.testing.assert_allclose(found, wanted, rtol=1e-9)
 
 

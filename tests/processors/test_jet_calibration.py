@@ -10,6 +10,7 @@ from hepcalib import bundles, hists, inference, metrics, ntuples, run
 from hepcalib.calibration.numerical_inversion import NumericalInversion
 from hepcalib.exceptions import ConfigError, DataError
 from hepcalib.export import inversion_json, write_corrections
+from hepcalib.ntuples import quantities
 from hepcalib.processors import JetCalibration
 from hepcalib.processors.jet_calibration import OUTCOMES, SHOWN
 from hepcalib.processors.residuals import corrected
@@ -51,12 +52,17 @@ def test_only_matched_jets_are_counted(
 def test_coverage_is_that_of_the_interval_that_is_handed_out(
     calibrate: Callable[..., dict[str, Any]], jet_file: Write, tmp_path: Path
 ) -> None:
-    path = jet_file(tmp_path / "jets.root", counts=[4] * 50, sizes=None)
+    random = np.random.default_rng(3)
+    true = random.uniform(50.0, 400.0, (50, 4))
+    raw = true * np.exp(random.normal(0.0, 2.0, true.shape))
+    path = jet_file(
+        tmp_path / "jets.root", counts=[4] * 50, Jet_pt=raw.tolist(), GenJet_pt=true.tolist()
+    )
     output = calibrate(path, weights="none")
     jets = ak.flatten(ntuples.read(path, "flat_jets"))
     answer = inference.predict(tmp_path / "bundle", jets)
     known = np.asarray(jets.matched)
-    response = np.asarray(jets.pt_raw / jets.gen_pt)[known]
+    response = np.asarray(quantities.measured(jets, "jet", "pt") / jets.gen_pt)[known]
     low, high = (np.asarray(answer[f"interval_{end}"])[known] for end in ("low", "high"))
     expected = np.mean((response >= low) & (response <= high))
     found = metrics.coverage_profile(output["coverage_mu"])["Calibrated"]
