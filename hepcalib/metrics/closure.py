@@ -16,6 +16,7 @@ from hepcalib.metrics.bootstrap import (
     replicated,
     spread,
 )
+from hepcalib.metrics.cells import shares_of_reco, shares_of_truth
 from hepcalib.metrics.counts import Floats, centres, counts, divide
 from hepcalib.metrics.counts import edges as edges_of
 from hepcalib.metrics.reweighting import spectrum_factors
@@ -157,9 +158,9 @@ def closures(
     middles = np.concatenate([ratio[:1], centres(histogram.axes[2]), ratio[-1:]])
     values = middles if binned_in == "truth" else 1.0 / middles
     if binned_in == "truth":
-        shares = _shares_of_truth(fine, edges)
+        shares = shares_of_truth(fine, edges)
     else:
-        shares = _shares_of_reco(fine, ratio, edges)
+        shares = shares_of_reco(fine, ratio, edges)
     results = {}
     for place, name in enumerate(histogram.axes[0]):
         own = filled.at(place)
@@ -284,31 +285,6 @@ def _bins(variable: Floats, edges: ArrayLike) -> Iterator[NDArray[np.bool_]]:
     place = np.searchsorted(bins, variable, side="right") - 1
     for number in range(len(bins) - 1):
         yield place == number
-
-
-def _shares_of_truth(fine: Floats, edges: ArrayLike) -> Floats:
-    """Return which part of each fine bin of the truth is in each bin, (bins, fine, 1)."""
-    at, low, high = np.log(np.asarray(edges, dtype=np.float64)), np.log(fine[:-1]), np.log(fine[1:])
-    below = np.clip((at[:, None] - low) / (high - low), 0.0, 1.0)
-    shares: Floats = np.diff(below, axis=0)[:, :, None]
-    return shares
-
-
-def _shares_of_reco(fine: Floats, ratio: Floats, edges: ArrayLike) -> Floats:
-    """Return which part of each cell of truth and ratio is in each bin of their product.
-
-    Even filling of both logarithms makes that of their sum a trapezoid, whose distribution function
-    is a second difference of squares. What is outside the axis of the ratio is in no bin.
-
-    Returns:
-        (bins, fine, ratio + 2).
-    """
-    at = np.log(np.asarray(edges, dtype=np.float64))[:, None, None]
-    truth, other = np.log(fine)[None, :, None], np.log(ratio)[None, None, :]
-    over = 0.5 * np.clip(at - truth - other, 0.0, None) ** 2
-    area = np.diff(truth, axis=1) * np.diff(other, axis=2)
-    below = np.clip(np.diff(np.diff(over, axis=1), axis=2) / area, 0.0, 1.0)
-    return np.pad(np.diff(below, axis=0), ((0, 0), (0, 0), (1, 1)))
 
 
 def _middles(edges: ArrayLike) -> tuple[Floats, Floats]:

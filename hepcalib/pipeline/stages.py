@@ -6,14 +6,6 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 
 from hepcalib import bundles, ntuples, plots
@@ -41,6 +33,7 @@ from hepcalib.pipeline.outputs import (
     write_run,
 )
 from hepcalib.pipeline.parallel import each
+from hepcalib.pipeline.progress import advance, bars, ledger_table, naming_collapse
 from hepcalib.pipeline.samples import ensure_sample, missing_samples
 from hepcalib.pipeline.training import bundle_path, ensure_bundle, is_up_to_date
 from hepcalib.run import process as run_processor
@@ -131,17 +124,17 @@ def simulate(loaded: Loaded, *, console: Console) -> None:
 
 def _simulate(loaded: Loaded, names: Iterable[str], *, console: Console) -> None:
     missing = missing_samples(loaded.config)
-    with _bars(console) as bars:
+    with bars(console) as shown:
         for name in (name for name in names if name in missing):
-            task = bars.add_task(f"simulate {name}", total=None)
+            task = shown.add_task(f"simulate {name}", total=None)
             ensure_sample(
                 loaded.config,
                 name,
                 workers=loaded.config.run.workers,
-                progress=functools.partial(_advance, bars, task),
+                progress=functools.partial(advance, shown, task),
             )
-            total = int(bars.tasks[task].total or 1)
-            _advance(bars, task, total, total)
+            total = int(shown.tasks[task].total or 1)
+            advance(shown, task, total, total)
 
 
 def train(loaded: Loaded, *, console: Console) -> None:
@@ -149,22 +142,23 @@ def train(loaded: Loaded, *, console: Console) -> None:
     check(loaded)
     _need_samples(loaded)
     untrained = _untrained(loaded)
-    with _bars(console) as bars:
-        tasks = {name: bars.add_task(f"train {name}", total=None) for name in untrained}
+    with bars(console) as shown:
+        tasks = {name: shown.add_task(f"train {name}", total=None) for name in untrained}
 
         def report(name: str, done: int, of: int) -> None:
-            _advance(bars, tasks[name], done, of)
+            advance(shown, tasks[name], done, of)
 
         workers = loaded.config.run.workers
         each(functools.partial(_train, loaded), untrained, workers=workers, report=report)
         for name in unfitted(loaded):
-            task = bars.add_task(f"fit {name}", total=1)
+            task = shown.add_task(f"fit {name}", total=1)
             ensure_fit(loaded, name)
-            _advance(bars, task, 1, 1)
+            advance(shown, task, 1, 1)
 
 
 def _train(loaded: Loaded, name: str, progress: Callable[[int, int], None]) -> None:
-    ensure_bundle(loaded, name, progress=progress)
+    with naming_collapse(name):
+        ensure_bundle(loaded, name, progress=progress)
 
 
 def process(loaded: Loaded, *, out: Path, console: Console, force: bool = False) -> Outcome:
@@ -216,7 +210,7 @@ def process(loaded: Loaded, *, out: Path, console: Console, force: bool = False)
         _say(console, f"Warning: {line}")
     _merge_columns(output, result.processed, loaded)
     write_json(output, "ledger.json", result.ledger.to_json())
-    console.print(_ledger_table(result.ledger))
+    console.print(ledger_table(result.ledger))
     complaints = [text for text in (result.ledger.complaint(), *processor.complaints) if text]
     return Outcome(result.ledger, "; ".join(complaints))
 
@@ -347,26 +341,3 @@ def _untrained(loaded: Loaded) -> list[str]:
 def _used_datasets(loaded: Loaded) -> list[str]:
     used = {name for analysis in loaded.config.analyses.values() for name in analysis.datasets}
     return [name for name in loaded.config.datasets if name in used]
-
-
-def _bars(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-    )
-
-
-def _advance(bars: Progress, task: TaskID, done: int, of: int) -> None:
-    bars.update(task, completed=done, total=of)
-
-
-def _ledger_table(ledger: Ledger) -> Table:
-    columns = ("expected", "processed", "skipped", "failed")
-    table = Table("dataset", *columns, "sum of weights", title="events")
-    for name, dataset in ledger.to_json()["datasets"].items():
-        events = [str(dataset["events"][column]) for column in columns]
-        table.add_row(name, *events, f"{dataset['sum_of_weights']['processed']:.6g}")
-    return table

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 from hepcalib import plots
 from hepcalib.cli import main
 from hepcalib.config import Loaded, load
+from hepcalib.exceptions import CollapseWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,8 +86,10 @@ def _reduce_network(network: dict[str, Any] | None) -> None:
 
 
 def _hepcalib(*arguments: str | Path) -> Result:
-    """Run the command in this process."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+    """Run the command in this process; a hundred jets need not make a tagger."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapseWarning)
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="session")
