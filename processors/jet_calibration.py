@@ -49,6 +49,10 @@ RESPONSES: dict[str, Measured] = {"pt": "pt", "energy": "jet_energy", "mass": "m
 SHOWN, SHOWN_OF_MASS = (-0.2, 0.3), (-0.5, 1.5)
 """Range of the non-linearity that figures show: at the threshold of the jets it is larger."""
 
+COVERAGE_SHOWN = (0.4, 1.0)
+"""Range of the coverage that its figure against the truth shows: only jets that are measured too
+large pass the threshold of the jets."""
+
 OUTCOMES = ("with a response", "without a true jet", "not positive")
 
 
@@ -150,6 +154,8 @@ class JetCalibration(ProcessorABC):  # type: ignore[misc]  # coffea is untyped
         found["uncertainty"] = metrics.uncertainty_spectrum(histograms["uncertainty"])
         coverages, drawn = coverage_study(histograms, (own, *COVERED))
         found, figures = found | coverages, figures | drawn
+        key = f"coverage_{own}"
+        figures[key] = within(figures[key], *COVERAGE_SHOWN)
         figures["pulls"] = plots.pull_figure(found["pulls"])
         figures["uncertainty"] = plots.uncertainty_figure(found["uncertainty"])
         total = found["pulls"]["pull"]
