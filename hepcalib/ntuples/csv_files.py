@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import uproot
 
-from hepcalib.exceptions import NtupleError
+from hepcalib.exceptions import NtupleError, one_line
 from hepcalib.ntuples.columns import STANDARD
 from hepcalib.ntuples.sources import stream
 
@@ -109,7 +109,7 @@ def _check_header(path: str | Path, names: Sequence[str], layout: Layout) -> Non
     twice = sorted({name for name in names if names.count(name) > 1})
     if missing or twice:
         what = f"has no column {', '.join(missing)}" if missing else f"has {', '.join(twice)} twice"
-        shown = ", ".join(names)[:300]
+        shown = one_line(", ".join(names), longest=300)
         msg = f"{path}:1: the first line {what}; it reads {shown}. Choose the layout of the file"
         raise NtupleError(msg)
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["needed_of", "refuse_bad_files", "scan_datasets"]
 
+_NAMED = 4  # bad files in a message
+
 
 def scan_datasets(loaded: Loaded, *, names: Iterable[str], checksum: bool) -> list[run.Dataset]:
     """Scan the files of some datasets for the columns that are needed of them.
@@ -44,7 +46,8 @@ def refuse_bad_files(datasets: Iterable[run.Dataset]) -> None:
     """Refuse datasets with files that cannot be read and that nobody said to tolerate.
 
     Raises:
-        NtupleError: naming all of the files, each with its dataset and the reason.
+        NtupleError: naming the first files, each with its dataset and the reason, and the number
+            of the others.
     """
     bad = [
         f"dataset '{dataset.name}': {file.reason}"
@@ -53,7 +56,8 @@ def refuse_bad_files(datasets: Iterable[run.Dataset]) -> None:
         for file in dataset.unreadable
     ]
     if bad:
-        raise NtupleError("; ".join(bad))
+        others = [f"and {len(bad) - _NAMED} other files"] if len(bad) > _NAMED else []
+        raise NtupleError("; ".join(bad[:_NAMED] + others))
 
 
 def _scan(loaded: Loaded, name: str, *, checksum: bool) -> run.Dataset:

@@ -98,7 +98,7 @@ def run(loaded: Loaded, *, out: Path, console: Console, force: bool = False) -> 
     """Do all that is missing, in order, and print a summary.
 
     Raises:
-        NtupleError: naming all files that cannot be read, if there is something to simulate or to
+        NtupleError: naming files that cannot be read, if there is something to simulate or to
             train before they are; if not, the others are processed and the ledger has the reasons.
     """
     check(loaded)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hepcalib import ntuples
-from hepcalib.exceptions import ConfigError, NtupleError
+from hepcalib.exceptions import ConfigError, NtupleError, one_line
 from hepcalib.ntuples.duplicates import head_of, same_events
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def scan_dataset(
             )
             _agree(file, events=given["events"], total=given["sum"])
         except NtupleError as error:
-            unreadable.append(Unreadable(path, str(error), given["events"], given["sum"]))
+            unreadable.append(Unreadable(path, one_line(str(error)), given["events"], given["sum"]))
         else:
             found.append(file)
     return Dataset(

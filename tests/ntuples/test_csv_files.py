@@ -104,6 +104,15 @@ def test_a_bad_cell_is_named(tmp_path: Path, cell: dict[str, str], needed: str) 
     assert needed in dataset.unreadable[0].reason
 
 
+def test_a_message_is_one_printable_line(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("energy\x1b[31m\t,\x07eta\n1,2\n", encoding="utf-8")
+    found = run.scan_dataset("given", [path], PION_CLUSTERS.name)
+    (bad,) = found.unreadable
+    assert bad.reason.isprintable()
+    assert "energy" in bad.reason
+
+
 def test_columns_that_nobody_asks_for_may_hold_anything(tmp_path: Path) -> None:
     path = write(tmp_path / "c.csv", {"file_name": '"a, ""b"""'}, {"file_name": ""})
     assert len(read_csv(path, PION_CLUSTERS)["cluster_E"]) == 2

@@ -189,3 +189,10 @@ def test_bad_files_are_refused_unless_tolerated(
     ]
     tolerated = tagging(tolerate_bad_files=True)
     refuse_bad_files(scan_datasets(tolerated, names=["given"], checksum=False))
+
+
+def test_many_bad_files_are_counted(tagging: Load, tmp_path: Path) -> None:
+    for number in range(9):
+        (tmp_path / f"{number}.root").write_bytes(b"")
+    with pytest.raises(NtupleError, match=r"3\.root: [^;]*; and 5 other files$"):
+        refuse_bad_files(scan_datasets(tagging(), names=["given"], checksum=False))
