@@ -167,7 +167,7 @@ def test_random_changes_of_a_decorrelator_are_errors_of_ours(method: str, tmp_pa
     mass, pt = random.uniform(50, 150, 1500), random.uniform(200, 600, 1500)
     nuisances = {"trimmed_mass": mass, "pt": pt} if method == "designed" else {"trimmed_mass": mass}
     short: dict[str, Any] = {"epochs": 1, "hidden": (3,)} if "hidden" in fit_options(method) else {}
-    made = METHODS[method].fit(random.normal(mass / 100, 1), nuisances, **short)  # type: ignore[attr-defined]
+    made = METHODS[method].fit(random.normal(mass / 100, 1), nuisances, **short)  # type: ignore[attr-defined]  # each class has its own
     text = decorrelator_text(method, made, {})
     file = tmp_path / "changed.json"
     values: list[Any] = [
@@ -207,7 +207,7 @@ def test_random_changes_of_a_decorrelator_are_errors_of_ours(method: str, tmp_pa
 
 
 def fit_options(method: str) -> Collection[str]:
-    return inspect.signature(METHODS[method].fit).parameters.keys()  # type: ignore[attr-defined]
+    return inspect.signature(METHODS[method].fit).parameters.keys()  # type: ignore[attr-defined]  # as above
 
 
 def test_a_decorrelator_is_a_regular_file(tmp_path: Path) -> None:

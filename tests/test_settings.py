@@ -53,7 +53,7 @@ def test_results_are_those_of_a_new_process(
         assert changed != new  # the control: it matters
         if give is torch.get_float32_matmul_precision:
             with own_settings():
-                assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"  # type: ignore[attr-defined]
+                assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"  # type: ignore[attr-defined]  # torch has no types for it
         else:
             assert own_settings()(give)() == new
         with pytest.raises(KeyError), own_settings():

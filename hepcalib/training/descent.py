@@ -85,4 +85,4 @@ class Descent:
         self._optimizer.load_state_dict({**given, "state": means})
         self._schedule.load_state_dict({**self._schedule.state_dict(), "last_epoch": taken})
         for group, factor in zip(self._optimizer.param_groups, self._factors, strict=True):
-            group["lr"] = group["initial_lr"] * factor(taken)  # type: ignore[no-untyped-call]
+            group["lr"] = group["initial_lr"] * factor(taken)  # type: ignore[no-untyped-call]  # torch has no types for it

@@ -151,7 +151,7 @@ def snapshot() -> dict[str, Any]:
         "casts": (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
         "precision": (
             torch.get_float32_matmul_precision(),
-            torch.backends.mkldnn.matmul.fp32_precision,  # type: ignore[attr-defined]
+            torch.backends.mkldnn.matmul.fp32_precision,  # type: ignore[attr-defined]  # torch has no types for it
             torch.backends.cuda.matmul.fp32_precision,
         ),
         "determinism": torch.are_deterministic_algorithms_enabled(),

@@ -32,7 +32,7 @@ def out(
     cms_file: Path,
     hepcalib: Command,
     reduced: Callable[..., Path],
-    drawn_once: None,  # noqa: ARG001
+    drawn_once: None,  # noqa: ARG001 - it changes how figures are saved
 ) -> Path:
     """The output for the CMS file; the configuration lies beside that of the models."""
     made = sorted((quickstart / "workspace").rglob("*"))

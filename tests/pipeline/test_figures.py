@@ -29,7 +29,7 @@ def failing() -> Figure:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_failing_figure_costs_no_other(tmp_path: Path, workers: int) -> None:
     unpicklable = figure(9)
-    unpicklable.mine = lambda: None  # type: ignore[attr-defined]
+    unpicklable.mine = lambda: None  # type: ignore[attr-defined]  # an attribute of its own
     figures = {f"f{n}": figure(n) for n in range(3)}
     figures |= {"bad": failing(), "local": unpicklable}
     folder = OutputFolder(tmp_path / "out")

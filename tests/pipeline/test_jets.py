@@ -30,7 +30,7 @@ def out(
     quickstart: Path,
     hepcalib: Command,
     reduced: Callable[..., Path],
-    drawn_once: None,  # noqa: ARG001
+    drawn_once: None,  # noqa: ARG001 - it changes how figures are saved
 ) -> Path:
     """The output; the configuration lies beside that of the model of the transverse momentum."""
     folder = quickstart / "jets"
